@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+#
+# `make help` lists what a person calls. Every target gets what it needs by itself.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+
+# The lab that lab-*, demo and playbooks use; several can live side by side.
+LAB ?= demo
+export LIFEBOAT_LAB = $(LAB)
+export ANSIBLE_CONFIG = $(CURDIR)/ansible.cfg
+# Our tools first, and nothing of the caller's own Python.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+
+.PHONY: help demo test lint sanity unit molecule lab-up lab-down lab-ssh dist release pins clean ready-run ready-dev ready-tools
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ready-run ## a fleet in containers, backed up, restored elsewhere and compared; LAB=demo
+	@lab/demo
+
+test: ready-dev ## everything: lint, the fleet in containers (molecule), unit tests
+	@scripts/lint
+	@$(MAKE) molecule
+	@pytest
+
+lint: ready-tools ## ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test sanity, changelog
+	@scripts/lint
+
+sanity: ready-tools ## ansible-test sanity alone, on a copy of the collection without links
+	@scripts/sanity
+
+unit: ready-tools ## unit tests alone; ARGS='-k chains'
+	@pytest tests/unit $(ARGS)
+
+molecule: ready-dev ## the scenarios of molecule/ on a lab of their own; SCENARIO=default
+	@scripts/molecule $(SCENARIO)
+
+lab-up: ready-run ## bring the lab LAB up
+	@lab/lab up --name $(LAB)
+
+lab-down: ## take the lab LAB down and leave nothing behind
+	@lab/lab down --name $(LAB)
+
+lab-ssh: ## a shell on a host of the lab LAB; HOST=node1
+	@lab/lab ssh --name $(LAB) $(or $(HOST),$(error say which host: make lab-ssh HOST=node1))
+
+dist: ready-tools ## build the collection: dist/lifeboat-fleet-<version>.tar.gz
+	@scripts/dist
+
+release: ready-tools ## turn changelogs/fragments into CHANGELOG.md for the version in galaxy.yml
+	@scripts/release
+
+pins: ## write requirements*.txt anew from requirements*.in
+	@scripts/pins
+
+clean: ## remove caches, reports of tests and built files; the lab and the virtualenv stay
+	@rm -rf .cache .ansible dist .hypothesis .pytest_cache .mypy_cache .ruff_cache htmlcov
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+ready-run:
+	@scripts/bootstrap run
+ready-dev:
+	@scripts/bootstrap dev
+ready-tools:
+	@scripts/bootstrap tools

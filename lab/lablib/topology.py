@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Who is in the fleet, what everything is called, and which addresses it gets (pure)."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import LabError
+
+LABEL_NAME = "lifeboat.lab"
+LABEL_STATE = "lifeboat.lab.state"
+LABEL_HOST = "lifeboat.lab.host"
+STORE_PORT = 7443
+STORE_NAMES = ("store", "store.lifeboat.test")
+
+# A corner of 10/8 that neither podman's default network (10.88/16) nor its pool (10.89/16 and up) starts with.
+LAB_RANGE = ipaddress.IPv4Network("10.197.0.0/16")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One host of the fleet: its last address byte, image, suite, inventory group and application tree."""
+
+    name: str
+    last_byte: int
+    image: str
+    suite: str
+    group: str
+    app: str = ""
+    big_file: bool = False
+
+    @property
+    def seeded(self) -> bool:
+        """Whether this host carries data to back up."""
+        return bool(self.app)
+
+
+FLEET: tuple[Machine, ...] = (
+    # The store first: it takes longest until it answers.
+    Machine("store", 10, "store", "trixie", "lab_store"),
+    Machine("node1", 11, "node-bookworm", "bookworm", "lifeboat_nodes", app="mediawiki"),
+    Machine("node2", 12, "node-bookworm", "bookworm", "lifeboat_nodes", app="wordpress", big_file=True),
+    Machine("node3", 13, "node-trixie", "trixie", "lifeboat_nodes", app="docs"),
+    Machine("harbour", 20, "node-trixie", "trixie", "lifeboat_drill_hosts"),
+)
+
+
+def machine(name: str) -> Machine:
+    """Return the host called `name`. Raises LabError for a name that is not in the fleet."""
+    for each in FLEET:
+        if each.name == name:
+            return each
+    known = ", ".join(each.name for each in FLEET)
+    raise LabError(f"There is no host '{name}' in the lab: choose one of {known}.")
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it can name a lab, else raise LabError."""
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,28}[a-z0-9])?", name):
+        raise LabError(
+            f"'{name}' cannot name a lab: use up to 30 of a-z, 0-9 and '-', with a letter or digit at both ends."
+        )
+    return name
+
+
+def network_name(lab: str) -> str:
+    """Return the name of a lab's network."""
+    return f"lifeboat-{lab}"
+
+
+def container_name(lab: str, host: str) -> str:
+    """Return the name of a lab's container for `host`."""
+    return f"lifeboat-{lab}-{host}"
+
+
+def address(subnet: str, host: Machine) -> str:
+    """Return the fixed address of `host` in `subnet`."""
+    return str(ipaddress.IPv4Network(subnet)[host.last_byte])
+
+
+def choose_subnet(lab: str, taken: Iterable[str]) -> str:
+    """Return a free /24 for a lab, the same one each time while nobody else holds it.
+
+    `taken` are networks in use on this machine in any spelling that `ipaddress` reads; others are ignored.
+    Raises LabError when the whole range is in use.
+    """
+    used: list[ipaddress.IPv4Network] = []
+    for text in taken:
+        try:
+            used.append(ipaddress.IPv4Network(text, strict=False))
+        except ValueError:
+            continue  # "default", IPv6
+    used = [each for each in used if each.prefixlen > 0]
+    candidates = list(LAB_RANGE.subnets(new_prefix=24))
+    start = int.from_bytes(hashlib.sha256(lab.encode()).digest()[:4], "big") % len(candidates)
+    for candidate in candidates[start:] + candidates[:start]:
+        if not any(candidate.overlaps(each) for each in used):
+            return str(candidate)
+    raise LabError(f"No free network is left in {LAB_RANGE}: remove a lab with `lab/lab down --name NAME` first.")
+
+
+def fleet_document(lab: str, subnet: str, state_dir: Path) -> dict[str, object]:
+    """Return the content of `fleet.json`: hosts with address, groups and suite; the store; the state folder."""
+    store = address(subnet, machine("store"))
+    return {
+        "name": lab,
+        "subnet": subnet,
+        "hosts": {
+            each.name: {"address": address(subnet, each), "groups": [each.group], "suite": each.suite} for each in FLEET
+        },
+        "store": {
+            "endpoint_url": f"https://{store}:{STORE_PORT}",
+            "region": "us-east-1",
+            "bucket": "lifeboat",
+            "ca_bundle": str(state_dir / "ca.pem"),
+            "node_ca_bundle": "/etc/ssl/certs/ca-certificates.crt",
+        },
+        "state_dir": str(state_dir),
+    }

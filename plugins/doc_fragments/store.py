@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Options of all modules that work on the store from the controller."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Shared documentation."""
+
+    DOCUMENTATION = r"""
+options:
+  store:
+    description: Where the store is. It holds no secret; in a fleet this is C(lifeboat_store).
+    type: dict
+    required: true
+    suboptions:
+      type:
+        description: The protocol.
+        type: str
+        choices: [s3]
+        default: s3
+      bucket:
+        description: The bucket's name, 3 to 63 of a-z, 0-9, C(.) and C(-).
+        type: str
+        required: true
+      endpoint_url:
+        description: The store's address.
+        type: str
+      region:
+        description: The store's region.
+        type: str
+        default: us-east-1
+      ca_bundle:
+        description: PEM file on the controller with the authorities that the store's certificate is checked with.
+        type: path
+      node_ca_bundle:
+        description: The same on nodes. Not used here.
+        type: path
+  minter_credentials:
+    description:
+      - Credentials of the store's administrator, an AWS shared-credentials file with a C([default]) profile.
+      - On Ceph RGW, a user with the caps C(users=*;user-policy=*) who owns the bucket.
+    type: path
+    required: true
+requirements:
+  - boto3 and botocore (requirements.txt) in the Python that runs the module
+notes:
+  - Runs on the controller. Call it with C(delegate_to=localhost).
+attributes:
+  platform:
+    platforms: posix
+"""

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Open nodes' private keys from escrow, on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: node_private_key
+short_description: A node's private key, opened from escrow
+version_added: 0.1.0
+author: Lifeboat contributors
+description:
+  - Reads the node's escrow entry with the restorer's credentials and opens it with the drill key, or with the recovery
+    key if one is named.
+  - The answer is a secret. Use it only in a parameter of a task with C(no_log=true), so that it is never in a variable,
+    a log or a file.
+options:
+  _terms:
+    description: Ids of nodes.
+    required: true
+  store:
+    description: Where the store is, with C(bucket), C(endpoint_url), C(region) and C(ca_bundle).
+    type: dict
+    required: true
+  controller_dir:
+    description: The controller's folder with C(restorer.ini) and C(drill.key.asc).
+    type: path
+    required: true
+  recovery_key:
+    description: Private recovery key (a file) to use instead of the drill key. Empty means the drill key.
+    type: path
+    default: ''
+  passphrase:
+    description: The recovery key's passphrase, if it has one.
+    type: str
+    default: ''
+  credentials:
+    description: Credentials that may read the store, instead of C(restorer.ini). Empty means that file.
+    type: path
+    default: ''
+  fingerprint:
+    description: Which of the node's keys. Empty means the newest.
+    type: str
+    default: ''
+requirements:
+  - boto3, botocore
+  - gnupg 2.2 or newer
+"""
+
+EXAMPLES = r"""
+- name: Restore a node elsewhere
+  lifeboat.fleet.duplicity:
+    operation: restore
+    private_key: >-
+      {{ lookup('lifeboat.fleet.node_private_key', 'node1', store=lifeboat_store,
+      controller_dir=lifeboat_controller_dir, recovery_key=lifeboat_recovery_key | default('')) }}
+  no_log: true
+"""
+
+RETURN = r"""
+_raw:
+  description: One armored private key per node.
+  type: list
+  elements: str
+"""
+
+import os
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.escrow import open_key
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.key_files import DRILL_KEY
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location
+
+
+class LookupModule(LookupBase):
+    """The plugin."""
+
+    def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
+        """One armored private key per id."""
+        self.set_options(var_options=variables, direct=kwargs)
+        store, folder = self.get_option("store"), self.get_option("controller_dir")
+        key_file = self.get_option("recovery_key") or os.path.join(folder, DRILL_KEY)
+        try:
+            place = Location(
+                url=f"s3://{store['bucket']}",
+                endpoint_url=store.get("endpoint_url") or None,
+                region=store.get("region") or "us-east-1",
+                ca_bundle=store.get("ca_bundle") or None,
+                credentials_file=self.get_option("credentials") or os.path.join(folder, "restorer.ini"),
+            )
+            fingerprint, passphrase = self.get_option("fingerprint") or None, self.get_option("passphrase") or None
+            return [open_key(place, term, fingerprint, key_file, passphrase).decode("ascii") for term in terms]
+        except KeyError:
+            raise AnsibleError("node_private_key: 'store' lacks 'bucket': pass lifeboat_store.") from None
+        except LifeboatError as error:
+            raise AnsibleError(str(error)) from error

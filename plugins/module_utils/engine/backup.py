@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""One backup of one profile: choose the mode, run duplicity, look at the store, write witness and record."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import typing as t
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from . import chains, command, execute, lock, outcome, record, witness
+from .errors import LifeboatError, Refused
+from .keyring import Keyring
+from .profile import Layout, Profile
+from .record import Object, Record
+from .result import Result
+from .schedule import full_is_due
+from .selection import matcher
+from .store import ObjectStore, open_store
+from .times import now, stamp
+
+MODES = ("auto", "full", "incremental")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The mode that will run and why it is not the one a user might expect (or None)."""
+
+    mode: str
+    chain: chains.Chain | None
+    reason: str | None = None
+
+
+def run(profile: Profile, wish: str, public_key: bytes | None, layout: Layout) -> Result:
+    """Back up; ``wish`` is auto, full or incremental. Every failure after the start leaves a record of it."""
+    if wish not in MODES:
+        raise Refused(f"mode '{wish}' is unknown: use {', '.join(MODES)}.")
+    _check_source(profile.source)
+    state, cache = folders(layout, profile.name)
+    with lock.held(os.path.join(state, "lock")) as descriptor, Keyring() as ring:
+        given = ring.import_keys(public_key) if public_key else []
+        if profile.fingerprint is not None and profile.fingerprint not in given:
+            raise LifeboatError("the node's public key is not the one in its profile: roll the node out again.")
+        # a killed run leaves its temporary volumes behind
+        shutil.rmtree(os.path.join(cache, "tmp"), ignore_errors=True)
+        os.makedirs(os.path.join(cache, "tmp"), mode=0o700)
+        work = command.Workspace(
+            archive=os.path.join(cache, "archive"),
+            temporary=os.path.join(cache, "tmp"),
+            log=os.path.join(cache, "tmp", "machine.log"),
+            objects=os.path.join(cache, "tmp", "objects.jsonl"),
+            gnupghome=ring.home,
+        )
+        try:
+            return _Run(profile, wish, state, work, ring, descriptor).all()
+        finally:
+            shutil.rmtree(work.temporary, ignore_errors=True)
+
+
+def folders(layout: Layout, name: str) -> tuple[str, str]:
+    """State and cache folder of a profile, made if missing; both hold what only its owner may read."""
+    made = []
+    for base in (layout.state, layout.cache):
+        path = os.path.join(base, name)
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise LifeboatError(f"cannot make {path}: {error.strerror}; run as root or through the unit.") from error
+        made.append(path)
+    return made[0], made[1]
+
+
+def _check_source(source: str) -> None:
+    try:
+        empty = not os.listdir(source)
+    except OSError as error:
+        raise Refused(f"cannot read the source {source}: {error.strerror}; correct 'source' of the profile.") from error
+    if empty:
+        raise Refused(
+            f"the source {source} is empty: is it not mounted? An empty folder is not backed up over a full one."
+        )
+
+
+def choose(
+    profile: Profile,
+    wish: str,
+    collection: chains.Collection,
+    records: t.Sequence[Record],
+    cached: t.Collection[str],
+    moment: datetime,
+) -> Choice:
+    """Full or incremental, by the store's listing, the records, the names in duplicity's cache and the clock. Pure."""
+    latest = max(collection.chains, key=lambda chain: chain.time, default=None)
+    obstacle = _obstacle(latest, records, cached, encrypted=profile.fingerprint is not None)
+    if wish == "full" or (obstacle and wish == "auto"):
+        return Choice("full", None, obstacle if latest and wish == "auto" else None)
+    if obstacle or latest is None:
+        raise Refused(f"an incremental is not possible: {obstacle}; run with mode full.")
+    if wish == "auto" and full_is_due(
+        moment, latest.sets[0].moment, profile.full_period, f"{profile.node}/{profile.name}"
+    ):
+        return Choice("full", None)
+    return Choice("incremental", latest)
+
+
+def _obstacle(
+    chain: chains.Chain | None, records: t.Sequence[Record], cached: t.Collection[str], *, encrypted: bool
+) -> str | None:
+    """Why nothing may be built on this chain, or None. Damage must not be built upon in silence (facts: guard 3)."""
+    if chain is None:
+        return "there is no full yet"
+    for item in chain.sets:
+        if item.gaps:
+            return f"set {item.time} lacks {', '.join(item.gaps)}"
+    stored = {item.name: item.bytes for one in chain.sets for item in one.objects}
+    for entry in record.points(records):
+        if entry.chain == chain.time:
+            lost = [item.name for item in entry.objects if stored.get(item.name) != item.bytes]
+            if lost:
+                return f"set {entry.set_time} lost {lost[0]}"
+    if encrypted:
+        # without the private key a lost cache cannot be rebuilt from the store (facts: guard 17)
+        for item in chain.sets:
+            if not any("signatures" in name and f"{item.time}.sigtar" in name for name in cached):
+                return f"the cache does not hold the signatures of {item.time}"
+    return None
+
+
+@dataclass
+class _Run:
+    """One run under the lock."""
+
+    profile: Profile
+    wish: str
+    state: str
+    work: command.Workspace
+    ring: Keyring
+    descriptor: int
+
+    def all(self) -> Result:
+        store = open_store(self.profile.store)
+        before_sets = self._collection(store)
+        records = [] if self.profile.bare else record.read_all(store, self.profile.records)[0]
+        started = self._after(before_sets)
+        choice = choose(self.profile, self.wish, before_sets, records, self._cached(), started)
+        excluded = matcher(self.profile.exclude)
+        last = self._last()
+        before = witness.walk(self.profile.source, excluded)
+        if choice.chain is not None:
+            self._read_closely(witness.closely(before, last, choice.chain.sets[-1].moment.timestamp() - 2))
+        finished = execute.run(
+            command.backup(self.profile, choice.mode, self.work),
+            command.environment(self.profile.store, self.work, os.environ),
+            log=self.work.log,
+            timeout=self.profile.timeout,
+            stall_timeout=self.profile.stall_timeout,
+            keep=[self.descriptor],
+        )
+        made = _made(before_sets, self._collection(store))
+        missing = made.gaps if made else ["the new set"]
+        verdict = outcome.decide(finished, missing=missing)
+        base = Record(
+            operation="backup",
+            outcome=verdict.outcome.value,
+            started=stamp(started),
+            seconds=0,
+            node=self.profile.node,
+            profile=None if self.profile.bare else self.profile.name,
+            mode=made.kind if made else choice.mode,
+            failure=verdict.failure,
+            exit_code=finished.exit_code,
+            warnings=record.warnings_of(finished.events),
+        )
+        warnings = [f"a full was made, since {choice.reason}."] if choice.reason else []
+        if verdict.outcome is outcome.Outcome.FAILED or made is None:
+            failed = replace(base, seconds=_since(started))
+            self._publish(store, failed, started)
+            return Result(failed, True, f"The backup failed: {verdict.failure}", outcome.detail(finished), warnings)
+        seen = witness.observe(
+            self.profile.source,
+            before,
+            witness.walk(self.profile.source, excluded),
+            last,
+            _day(started),
+        )
+        if seen.rotten:
+            warnings.append(
+                f"{len(seen.rotten)} file(s) changed their content but not their times, so no incremental holds that: "
+                f"check the disk, then run a full (first: {witness.show(seen.rotten[0])})."
+            )
+        done = replace(
+            base,
+            outcome="warning" if warnings else base.outcome,
+            set_time=made.time,
+            chain=made.time if made.kind == "full" else self._chain(store, made),
+            files=seen.files,
+            bytes=seen.bytes,
+            objects=self._objects(store, made),
+        )
+        return self._commit(store, done, seen, started, warnings)
+
+    def _read_closely(self, paths: list[bytes]) -> None:
+        listing = os.path.join(self.work.temporary, "changed")
+        with open(listing, "wb") as handle:
+            handle.write(b"".join(path + b"\0" for path in paths))
+        self.work = replace(self.work, changed=listing)
+
+    def _collection(self, store: ObjectStore) -> chains.Collection:
+        prefix = "" if self.profile.bare else f"repo/{self.profile.name}/"
+        return chains.collect(replace(item, name=item.name[len(prefix) :]) for item in store.list(prefix))
+
+    def _cached(self) -> list[str]:
+        folder = os.path.join(self.work.archive, "repository")
+        return os.listdir(folder) if os.path.isdir(folder) else []
+
+    def _after(self, collection: chains.Collection) -> datetime:
+        """The start: later than any stored set, since two sets of one second ruin a repository (facts: guard 7)."""
+        newest = max((item.time for chain in collection.chains for item in chain.sets), default="")
+        for _attempt in range(3):
+            moment = now()
+            if stamp(moment) > newest:
+                return moment
+            time.sleep(1)
+        raise LifeboatError(f"the clock is behind the newest set ({newest}): set this node's clock, then run again.")
+
+    def _chain(self, store: ObjectStore, made: chains.BackupSet) -> str | None:
+        for chain in self._collection(store).chains:
+            if any(item.time == made.time for item in chain.sets):
+                return chain.time
+        return None
+
+    def _objects(self, store: ObjectStore, made: chains.BackupSet) -> list[Object]:
+        """The set's objects as uploaded; those that an earlier, killed run had uploaded are looked up in the store."""
+        noted: dict[str, Object] = {}
+        if os.path.exists(self.work.objects):
+            with open(self.work.objects, encoding="utf-8") as handle:
+                for line in handle:
+                    item = Object(**json.loads(line))
+                    noted[item.name] = item
+        prefix = "" if self.profile.bare else f"repo/{self.profile.name}/"
+        result = []
+        for stored in made.objects:
+            if stored.name in noted:
+                result.append(noted[stored.name])
+            elif (status := store.stat(prefix + stored.name)) is not None:
+                result.append(Object(stored.name, status.bytes, status.checksum, status.version_id))
+        return result
+
+    def _last(self) -> witness.Witness | None:
+        try:
+            with open(os.path.join(self.state, "witness.gz"), "rb") as handle:
+                return witness.parse(handle.read())
+        except (OSError, LifeboatError):
+            return None  # then every file is hashed
+
+    def _commit(
+        self, store: ObjectStore, done: Record, seen: witness.Witness, started: datetime, warnings: list[str]
+    ) -> Result:
+        """Witness first, record last: a record is the commit marker of its point."""
+        seen.header = {
+            "node": done.node,
+            "profile": done.profile,
+            "source": self.profile.source,
+            "set_time": done.set_time,
+        }
+        if not self.profile.bare:
+            data = witness.dump(seen)
+            _write(os.path.join(self.state, "witness.gz"), data)
+            name = record.witness_name(self.profile.records, started)
+            if self.profile.fingerprint is not None:
+                data = self.ring.encrypt(data, [self.profile.fingerprint])
+            else:
+                name = name.removesuffix(".gpg")
+            store.write(name, data)
+            done = replace(done, witness=name)
+        done = replace(done, seconds=_since(started))
+        self._publish(store, done, started)
+        message = f"Backed up {done.files} files in a new {done.mode} of {done.set_time}."
+        return Result(done, True, message, warnings=warnings, extra={"unread": len(seen.unread)})
+
+    def _publish(self, store: ObjectStore, entry: Record, started: datetime) -> None:
+        if not self.profile.bare:
+            store.write(record.name(self.profile.records, started, "backup"), record.dump(entry))
+
+
+def _made(before: chains.Collection, after: chains.Collection) -> chains.BackupSet | None:
+    """The set that was not whole before and is there now: a resumed one keeps the time of its first attempt."""
+
+    def sets(collection: chains.Collection) -> list[chains.BackupSet]:
+        return [item for chain in collection.chains for item in chain.sets] + collection.orphans
+
+    known = {(item.kind, item.time) for item in sets(before) if not item.gaps}
+    return max(
+        (item for item in sets(after) if (item.kind, item.time) not in known),
+        key=lambda item: item.time,
+        default=None,
+    )
+
+
+def _since(started: datetime) -> float:
+    return round((datetime.now(started.tzinfo) - started).total_seconds(), 3)
+
+
+def _day(moment: datetime) -> int:
+    return int(moment.timestamp() // 86400)
+
+
+def _write(path: str, data: bytes) -> None:
+    """Replace a file at once; it is only for its owner."""
+    temporary = path + ".new"
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
+        handle.write(data)
+    os.replace(temporary, path)

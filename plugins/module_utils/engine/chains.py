@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Object names of a repository -> sets and chains, without decrypting anything. Pure.
+
+Names are those of duplicity 3.2.1's ``file_naming`` (long form, which it has written by default since 0.5).
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from .errors import LifeboatError
+from .store import StoredObject
+from .times import parse_stamp
+
+_TIME = r"[0-9]{8}T[0-9]{6}Z"
+_NAME = re.compile(
+    rf"duplicity-(?:"
+    rf"(?P<full>full|full-signatures)\.(?P<time>{_TIME})"
+    rf"|(?P<inc>inc|new-signatures)\.(?P<start>{_TIME})\.to\.(?P<end>{_TIME})"
+    rf")\.(?:vol(?P<volume>[0-9]+)\.difftar|(?P<manifest>manifest)|(?P<signature>sigtar))(?P<part>\.part)?(?:\.(?:gpg|gz))?"
+)
+
+
+@dataclass(frozen=True)
+class ObjectName:
+    """What an object's name says: the set it belongs to and which part of it this is."""
+
+    kind: str  # full | incremental
+    start: str | None  # the set an incremental builds on
+    time: str
+    part: str  # volume | manifest | signature
+    volume: int = 0
+    partial: bool = False
+
+
+def parse_name(name: str) -> ObjectName | None:
+    """The parts of a repository object's name, or None for anything else."""
+    match = _NAME.fullmatch(name)
+    if not match:
+        return None
+    signature = bool(match["signature"])
+    if signature != ((match["full"] or match["inc"]).endswith("signatures")):
+        return None
+    kind = "full" if match["full"] else "incremental"
+    part = "volume" if match["volume"] else "manifest" if match["manifest"] else "signature"
+    try:
+        for text in (match["time"], match["start"], match["end"]):
+            if text:
+                parse_stamp(text)
+    except ValueError:
+        return None
+    return ObjectName(
+        kind,
+        match["start"],
+        match["time"] or match["end"],
+        part,
+        int(match["volume"] or 0),
+        bool(match["part"]),
+    )
+
+
+@dataclass
+class BackupSet:
+    """One full or one incremental, as far as it is stored."""
+
+    kind: str
+    start: str | None
+    time: str
+    volumes: set[int] = field(default_factory=set)
+    manifest: bool = False
+    signature: bool = False
+    objects: list[StoredObject] = field(default_factory=list)
+
+    @property
+    def gaps(self) -> list[str]:
+        """What is visibly missing. Volumes lost at the end only show against a record or the manifest."""
+        missing = [f"volume {n}" for n in range(1, max(self.volumes, default=0) + 1) if n not in self.volumes]
+        if not self.volumes:
+            missing.append("every volume")
+        if not self.manifest:
+            missing.append("the manifest")
+        if not self.signature:
+            missing.append("the signatures")
+        return missing
+
+    @property
+    def bytes(self) -> int:
+        return sum(item.bytes for item in self.objects)
+
+    @property
+    def moment(self) -> datetime:
+        return parse_stamp(self.time)
+
+
+@dataclass
+class Chain:
+    """A full and the incrementals that build on it, oldest first."""
+
+    sets: list[BackupSet]
+
+    @property
+    def time(self) -> str:
+        return self.sets[0].time
+
+    @property
+    def points(self) -> list[BackupSet]:
+        """The restore points: sets that are whole, up to the first gap."""
+        good: list[BackupSet] = []
+        for item in self.sets:
+            if item.gaps:
+                break
+            good.append(item)
+        return good
+
+
+@dataclass
+class Collection:
+    """All chains of a repository (oldest first), and what belongs to none."""
+
+    chains: list[Chain]
+    orphans: list[BackupSet]
+    foreign: list[str]
+
+    @property
+    def points(self) -> list[BackupSet]:
+        return sorted((point for chain in self.chains for point in chain.points), key=lambda item: item.time)
+
+
+def collect(objects: t.Iterable[StoredObject]) -> Collection:
+    """Sort a listing into chains. ``.part`` objects mark a set as unfinished: they never complete it."""
+    sets: dict[tuple[str, str | None, str], BackupSet] = {}
+    foreign: list[str] = []
+    for item in objects:
+        name = parse_name(item.name)
+        if name is None:
+            foreign.append(item.name)
+            continue
+        key = (name.kind, name.start, name.time)
+        found = sets.setdefault(key, BackupSet(name.kind, name.start, name.time))
+        found.objects.append(item)
+        if name.partial:
+            continue
+        if name.part == "volume":
+            found.volumes.add(name.volume)
+        elif name.part == "manifest":
+            found.manifest = True
+        else:
+            found.signature = True
+    return _link(list(sets.values()), foreign)
+
+
+def _link(sets: list[BackupSet], foreign: list[str]) -> Collection:
+    chains = [Chain([item]) for item in sorted(sets, key=lambda item: item.time) if item.kind == "full"]
+    orphans: list[BackupSet] = []
+    for item in sorted((s for s in sets if s.kind == "incremental"), key=lambda item: (item.start or "", item.time)):
+        for chain in chains:
+            if chain.sets[-1].time == item.start:
+                chain.sets.append(item)
+                break
+        else:
+            orphans.append(item)
+    return Collection(chains, orphans, foreign)
+
+
+def choose_point(collection: Collection, moment: datetime | None) -> tuple[Chain, BackupSet]:
+    """The newest restore point not after ``moment`` (newest of all if None) and its chain.
+
+    A damaged newer set is never passed over in silence: it is an error that names what is missing.
+    """
+    candidates = [
+        (chain, item) for chain in collection.chains for item in chain.sets if moment is None or item.moment <= moment
+    ]
+    if not candidates:
+        first = min((chain.time for chain in collection.chains), default=None)
+        if first is None:
+            raise LifeboatError("the repository holds no backup: check the target, or run a backup first.")
+        raise LifeboatError(f"there is no restore point that old: the oldest is {first}.")
+    chain, chosen = max(candidates, key=lambda pair: pair[1].time)
+    for item in chain.sets:
+        if item.gaps and item.time <= chosen.time:
+            older = [point.time for point in collection.points if point.time < item.time]
+            advice = f"the newest whole one before it is {older[-1]}" if older else "no older one is whole"
+            raise LifeboatError(
+                f"restore point {chosen.time} cannot be restored: set {item.time} lacks {', '.join(item.gaps)}; "
+                f"{advice}."
+            )
+    return chain, chosen

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""A profile and an operation -> argument vector and environment of one duplicity run. Pure.
+
+Secrets are in neither: keys are in a private keyring (GNUPGHOME), the store's key in a credentials file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import typing as t
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from . import selection
+from .profile import Profile
+from .store import Location
+
+LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders and files that one run may use: archive (duplicity's cache), temporary files, machine log, journal of
+    uploaded objects, the keyring's home, and a list of files that an incremental must read (see the launcher)."""
+
+    archive: str
+    temporary: str
+    log: str
+    objects: str
+    gnupghome: str
+    changed: str | None = None
+
+
+def repository_url(location: Location) -> str:
+    """duplicity's URL: S3 goes through our launcher's scheme."""
+    parts = urlsplit(location.url)
+    return f"lifeboat://{parts.netloc}{parts.path}" if parts.scheme == "s3" else location.url
+
+
+def environment(location: Location, workspace: Workspace, base: t.Mapping[str, str]) -> dict[str, str]:
+    """The whole environment: nothing of the caller's is inherited but PATH.
+
+    PASSPHRASE is set and empty: unset, duplicity asks for one on a terminal and fails without (facts: guard 17).
+    """
+    env = {
+        "PATH": base.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        "HOME": workspace.temporary,
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "TMPDIR": workspace.temporary,
+        "GNUPGHOME": workspace.gnupghome,
+        "PASSPHRASE": "",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    if workspace.changed:
+        env["LIFEBOAT_CHANGED"] = workspace.changed
+    if location.scheme == "s3":
+        env |= {
+            "LIFEBOAT_OBJECTS": workspace.objects,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_MAX_ATTEMPTS": "10",
+            "AWS_RETRY_MODE": "standard",
+        }
+        if location.credentials_file:
+            env["AWS_SHARED_CREDENTIALS_FILE"] = location.credentials_file
+        if location.ca_bundle:
+            env["AWS_CA_BUNDLE"] = location.ca_bundle
+    return env
+
+
+def _common(location: Location, workspace: Workspace) -> tuple[str, ...]:
+    arguments: tuple[str, ...] = (
+        *("--archive-dir", workspace.archive, "--name", "repository"),
+        *("--tempdir", workspace.temporary, "--log-file", workspace.log),
+        *("--num-retries", "3", "--backend-retry-delay", "5"),
+    )
+    if location.scheme == "s3":
+        if location.endpoint_url:
+            arguments += ("--s3-endpoint-url", location.endpoint_url)
+        arguments += ("--s3-region-name", location.region)
+    return arguments
+
+
+def _encryption(fingerprint: str | None, level: int) -> tuple[str, ...]:
+    if fingerprint is None:
+        return ("--no-encryption",)
+    # the key was imported from a trusted file a moment ago: there is no web of trust to ask
+    return ("--encrypt-key", fingerprint, "--gpg-options", f"--trust-model=always --compress-level={level}")
+
+
+def _start(verb: str) -> tuple[str, ...]:
+    return (sys.executable, LAUNCHER, verb)
+
+
+def backup(profile: Profile, mode: str, workspace: Workspace) -> tuple[str, ...]:
+    """``mode`` is ``full`` or ``incremental``; which one is due was decided before."""
+    return (
+        *_start(mode),
+        *_common(profile.repository, workspace),
+        *_encryption(profile.fingerprint, profile.compression_level),
+        *("--volsize", str(profile.volume_mib), "--concurrency", str(profile.concurrency)),
+        *selection.arguments(profile.exclude),
+        profile.source,
+        repository_url(profile.repository),
+    )
+
+
+def restore(
+    location: Location,
+    time: str,
+    destination: str,
+    workspace: Workspace,
+    *,
+    encrypted: bool,
+    path: str | None = None,
+) -> tuple[str, ...]:
+    """Restore the point ``time`` (a stamp) into ``destination``, which must not exist yet."""
+    return (
+        *_start("restore"),
+        *_common(location, workspace),
+        *(() if encrypted else ("--no-encryption",)),
+        *("--time", time, "--numeric-owner"),
+        *(("--path-to-restore", path) if path else ()),
+        repository_url(location),
+        destination,
+    )
+
+
+def verify(location: Location, time: str, empty: str, workspace: Workspace, *, encrypted: bool) -> tuple[str, ...]:
+    """Read, hash, decrypt and unpack all volumes of the point; ``empty`` is a folder to compare names with."""
+    return (
+        *_start("verify"),
+        *_common(location, workspace),
+        *(() if encrypted else ("--no-encryption",)),
+        *("--time", time),
+        repository_url(location),
+        empty,
+    )

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""A node becomes a member of the fleet: its id, its key pair in escrow, its store user; in that order."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+from datetime import datetime
+
+from . import identities, ledger
+from .errors import LifeboatError, Refused
+from .escrow import Escrow
+from .identities import Identity, UserAdmin, Wanted
+from .key_files import PublicKey
+from .policies import check_node_id
+from .store import ObjectStore
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where nodes are enrolled: ``minter`` at the bucket's root, escrow and the store's users.
+
+    ``minter`` and ``escrow`` are None while there is no bucket, drill key or restorer yet: good for a look only.
+    """
+
+    bucket: str
+    admin: UserAdmin
+    minter: ObjectStore | None
+    escrow: Escrow | None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that asks: its id, its machine (:func:`.ledger.machine_hash`), and the access key id it has installed."""
+
+    node_id: str
+    machine: str
+    access_key: str | None
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """What the node gets, and what was changed for it, for people to read."""
+
+    key: PublicKey
+    identity: Identity
+    changes: tuple[str, ...]
+
+
+def enrol(desk: Desk, node: Node, now: datetime, *, check: bool = False) -> Enrolled:
+    """Make or keep everything that the store knows of this node. With ``check`` nothing is written.
+
+    A store key is made last: no node can write before its private half is proven to be in escrow.
+    """
+    check_node_id(node.node_id)
+    if len(node.machine) != 64:
+        raise Refused(f"node '{node.node_id}' has no machine-id: run systemd-machine-id-setup on it.")
+    wanted = Wanted(desk.bucket, "node", node.node_id)
+    claims = ledger.read_all(desk.minter, "identity", node.node_id) if desk.minter else []
+    ledger.check_machine(claims, node.node_id, node.machine)
+    key = desk.escrow.ensure(node.node_id, check=check) if desk.escrow else PublicKey("", b"", True)
+    changes = [f"escrow a key pair for node {node.node_id}"] if key.changed else []
+    if not claims:
+        changes.append(f"give the id {node.node_id} to machine {node.machine[:12]}")
+        if desk.minter and not check:
+            _claim(desk.minter, node, now, key.fingerprint, wanted.user)
+    identity = identities.ensure(desk.admin, wanted, node.access_key, check=check)
+    return Enrolled(key, identity, (*changes, *identity.changes))
+
+
+def _claim(minter: ObjectStore, node: Node, now: datetime, fingerprint: str, user: str) -> None:
+    """Write the node's identity entry. Of two machines that ask for one id at the same time, the first gets it."""
+    entry = ledger.identity(now, node.node_id, machine=node.machine, fingerprint=fingerprint, store_user=user)
+    failure: LifeboatError | None = None
+    try:
+        ledger.add(minter, entry)
+    except LifeboatError as error:
+        failure = error
+    claims: t.Sequence[ledger.Entry] = ledger.read_all(minter, "identity", node.node_id)
+    ledger.check_machine(claims, node.node_id, node.machine)
+    if failure and not claims:
+        raise failure

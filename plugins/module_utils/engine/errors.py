@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""The one exception that reaches a user: its text is a sentence with the cause and the next step."""
+
+from __future__ import annotations
+
+
+class LifeboatError(Exception):
+    """A failure that the user can act on. ``str(error)`` is what they read; a traceback would only hide it."""
+
+
+class Refused(LifeboatError):
+    """Nothing was started, because the request itself is wrong or unsafe."""

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""The fleet as the store shows it, held against the inventory: a node that never backed up is the worst one."""
+
+from __future__ import annotations
+
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+
+from . import chains, record
+from .errors import LifeboatError
+from .record import Record
+from .store import Location, ObjectStore, open_store
+
+_READERS = 16  # requests under way; boto3's pool holds as many connections
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One profile of one node that the inventory says must be backed up."""
+
+    node: str
+    profile: str
+
+
+@dataclass(frozen=True)
+class Corner:
+    """What the store holds for one profile of a node. ``complaints`` are sentences about what cannot be read."""
+
+    wanted: Wanted
+    records: list[Record] = field(default_factory=list)
+    collection: chains.Collection = field(default_factory=lambda: chains.Collection([], [], []))
+    complaints: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A restore point that a drill can prove: ``bytes`` and ``files`` of the tree, ``stored`` bytes of its set."""
+
+    node: str
+    profile: str
+    time: str
+    chain: str
+    files: int
+    bytes: int
+    stored: int
+    age_seconds: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the fleet's status. ``state``: ok, stale, failed, damaged, unreadable or never; ``reason`` is a
+    sentence unless it is ok. ``chain_length`` counts the sets to be read for the newest point."""
+
+    node: str
+    profile: str
+    state: str
+    reason: str = ""
+    point: str | None = None
+    age_hours: float | None = None
+    points: int = 0
+    chain_length: int = 0
+    files: int = 0
+    bytes: int = 0
+    stored: int = 0
+    drilled: str | None = None
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The row as plain data."""
+        return asdict(self)
+
+
+def read(location: Location, wanted: t.Sequence[Wanted]) -> list[Corner]:
+    """Read the corners of all wanted profiles, several at a time. ``location`` is the bucket."""
+    store = open_store(location)
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(lambda item: _read_one(store, item), wanted))
+
+
+def _read_one(store: ObjectStore, wanted: Wanted) -> Corner:
+    try:
+        records, complaints = record.read_all(store, f"nodes/{wanted.node}/records/{wanted.profile}/")
+        prefix = f"nodes/{wanted.node}/repo/{wanted.profile}/"
+        collection = chains.collect(replace(item, name=item.name[len(prefix) :]) for item in store.list(prefix))
+    except LifeboatError as error:
+        return Corner(wanted, complaints=[str(error)])
+    return Corner(wanted, [entry for entry in records if _is_own(entry, wanted)], collection, complaints)
+
+
+def _is_own(entry: Record, wanted: Wanted) -> bool:
+    """A record that names another node or profile is not believed."""
+    return entry.node == wanted.node and entry.profile == wanted.profile
+
+
+def damage(corner: Corner, entry: Record) -> str | None:
+    """What the store lacks of a recorded point and of the sets it builds on, or None."""
+    stored = {item.name: item.bytes for chain in corner.collection.chains for one in chain.sets for item in one.objects}
+    for earlier in record.points(corner.records):
+        if earlier.chain == entry.chain and (earlier.set_time or "") <= (entry.set_time or ""):
+            for item in earlier.objects:
+                if item.name not in stored:
+                    return f"{item.name} is missing"
+                if stored[item.name] != item.bytes:
+                    return f"{item.name} has {stored[item.name]} bytes, recorded were {item.bytes}"
+    return None
+
+
+def points(corner: Corner, count: int, moment: datetime) -> list[Point]:
+    """The newest ``count`` recorded restore points, newest first."""
+    newest = record.points(corner.records)[-count:]
+    return [
+        Point(
+            node=corner.wanted.node,
+            profile=corner.wanted.profile,
+            time=entry.set_time or "",
+            chain=entry.chain or "",
+            files=entry.files,
+            bytes=entry.bytes,
+            stored=sum(item.bytes for item in entry.objects),
+            age_seconds=int((moment - entry.moment).total_seconds()),
+        )
+        for entry in reversed(newest)
+    ]
+
+
+def status(corner: Corner, moment: datetime, rpo_hours: float, drilled: str | None = None) -> Row:
+    """Judge one profile of one node. ``drilled``: time of the newest point that passed a drill."""
+    wanted = corner.wanted
+    recorded = record.points(corner.records)
+    row = Row(wanted.node, wanted.profile, "never", drilled=drilled, points=len(recorded))
+    if corner.complaints and not recorded:
+        return replace(row, state="unreadable", reason=corner.complaints[0])
+    last = max((r for r in corner.records if r.operation == "backup"), key=lambda r: r.started, default=None)
+    if not recorded:
+        why = (
+            f"its last run failed: {last.failure}"
+            if last
+            else "no backup was ever recorded: is it rolled out, is its timer active?"
+        )
+        return replace(row, state="failed" if last else "never", reason=why)
+    newest = recorded[-1]
+    age = (moment - newest.moment).total_seconds() / 3600
+    chain_length = sum(1 for entry in recorded if entry.chain == newest.chain)
+    stored = sum(item.bytes for chain in corner.collection.chains for one in chain.sets for item in one.objects)
+    row = replace(
+        row,
+        state="ok",
+        point=newest.set_time,
+        age_hours=round(age, 2),
+        chain_length=chain_length,
+        files=newest.files,
+        bytes=newest.bytes,
+        stored=stored,
+    )
+    lost = damage(corner, newest)
+    if lost:
+        return replace(row, state="damaged", reason=f"{lost}: the next run makes a new full; find out who deleted it.")
+    if age > rpo_hours:
+        return replace(
+            row,
+            state="stale",
+            reason=f"its newest restore point is {age:.0f} h old, allowed are {rpo_hours:g} h.",
+        )
+    if last is not None and last.outcome == "failed":
+        return replace(row, state="failed", reason=f"its last run failed: {last.failure}")
+    if age < -1:
+        return replace(
+            row,
+            state="damaged",
+            reason=f"its newest restore point lies {-age:.0f} h in the future: check the node's clock.",
+        )
+    return row

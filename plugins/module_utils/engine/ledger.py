@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""The ledger: what was decided about the fleet, one small object per event, only ever added.
+
+Names are ``ledger/<kind>/<node>/<stamp>[-<detail>].json``; the shape is ``schemas/ledger_entry.schema.json``. Nodes can
+neither read nor write it. A new kind (prune, rotate, retire) is one more builder here, one more ``$defs`` entry in the
+schema, and a policy for ``ledger/<kind>/*`` for the power that writes it; entries that exist never change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+from datetime import datetime
+
+from .errors import LifeboatError, Refused
+from .policies import check_node_id
+from .store import ObjectStore
+from .times import parse_stamp, stamp
+
+Entry = dict[str, t.Any]
+
+SCHEMA = 1
+KINDS = ("identity", "drill")
+LEVELS = ("L0", "L1", "L2", "L3", "L4", "L5")
+VERDICTS = ("passed", "failed")
+_FOLDER = "ledger/"
+
+
+def machine_hash(machine_id: str) -> str:
+    """Which machine, without its machine-id: that is a secret of the node (see machine-id(5))."""
+    return hashlib.sha256(f"lifeboat:{machine_id.strip()}".encode()).hexdigest()
+
+
+def identity(moment: datetime, node: str, *, machine: str, fingerprint: str, store_user: str) -> Entry:
+    """This machine (its hash) took the id ``node``, with this key and this store user."""
+    return _entry("identity", moment, node) | {
+        "machine": machine,
+        "fingerprint": fingerprint,
+        "store_user": store_user,
+    }
+
+
+def drill(
+    moment: datetime,
+    node: str,
+    *,
+    report: str,
+    profile: str,
+    point: str | None,
+    chain: str | None,
+    level: str,
+    verdict: str,
+) -> Entry:
+    """A drill tried a restore point. ``point`` and ``chain`` (its full) are stamps, None if none was found.
+
+    ``report`` is the report's object, ``drills/<time>/report.json``; ``level`` the highest one reached (L0 to L5);
+    ``moment`` that of the drill, the same for all its entries.
+    """
+    if level not in LEVELS or verdict not in VERDICTS:
+        raise Refused(
+            f"a drill's ledger entry has level L0 to L5 and verdict passed or failed, not {level}, {verdict}."
+        )
+    return _entry("drill", moment, node) | {
+        "report": report,
+        "profile": profile,
+        "point": point,
+        "chain": chain,
+        "level": level,
+        "verdict": verdict,
+    }
+
+
+def _entry(kind: str, moment: datetime, node: str) -> Entry:
+    return {"schema": SCHEMA, "kind": kind, "time": stamp(moment), "node": check_node_id(node)}
+
+
+def name(entry: Entry) -> str:
+    """The entry's object name. One drill may try several points of a node: they differ in the detail."""
+    detail = f"-{entry['profile']}-{entry['point'] or 'none'}" if entry["kind"] == "drill" else ""
+    return f"{_FOLDER}{entry['kind']}/{entry['node']}/{entry['time']}{detail}.json"
+
+
+def encode(entry: Entry) -> bytes:
+    """The object's content."""
+    return json.dumps(entry, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def decode(name_of_object: str, data: bytes) -> Entry:
+    """An entry from its object; LifeboatError if it is none, or not the one that its name says."""
+    try:
+        entry = json.loads(data)
+        parse_stamp(entry["time"])
+        known = name(entry) == name_of_object
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise LifeboatError(
+            f"{name_of_object} is not a ledger entry: find out who wrote it, and restore its first version."
+        )
+    if entry["schema"] != SCHEMA:
+        raise LifeboatError(
+            f"{name_of_object} has schema {entry['schema']}, and this version reads {SCHEMA}: update Lifeboat."
+        )
+    return t.cast(Entry, entry)
+
+
+def add(store: ObjectStore, entry: Entry) -> str:
+    """Write the entry, which must not exist yet; returns its name. ``store`` is at the bucket's root."""
+    store.write(name(entry), encode(entry), if_absent=True)
+    return name(entry)
+
+
+def read_all(store: ObjectStore, kind: str, node: str | None = None) -> list[Entry]:
+    """All entries of a kind (of one node, if named) in order of time."""
+    prefix = f"{_FOLDER}{kind}/" + (f"{check_node_id(node)}/" if node else "")
+    names = [item.name for item in store.list(prefix)]
+    return sorted((decode(item, store.read(item)) for item in names), key=lambda entry: (entry["time"], name(entry)))
+
+
+def check_machine(entries: t.Sequence[Entry], node: str, machine: str) -> None:
+    """Refuse a node whose id belongs to another machine: the first identity entry owns the id for ever."""
+    if entries and entries[0]["machine"] != machine:
+        first = entries[0]
+        raise Refused(
+            f"node id '{node}' belongs to machine {first['machine'][:12]} since {first['time']}, and this is machine "
+            f"{machine[:12]}: a clone or a new machine needs an id of its own (set lifeboat_node_id)."
+        )

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Who may do what in the bucket: a power -> an S3 policy document, and the names of nodes and store users. Pure.
+
+A document only allows: what it does not name is refused. No policy variables are used (Ceph RGW rejects them all).
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .errors import Refused
+
+Document = dict[str, t.Any]
+
+_NODE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+# Narrower than S3 allows: without _ and :, so that a user's name can be taken apart in one way only.
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# Words that stand for something else in patterns, in the store's layout or on a command line.
+RESERVED = frozenset(
+    {"all", "controller", "drill", "drills", "escrow", "ledger", "localhost", "nodes", "none", "ungrouped"}
+)
+
+
+def check_node_id(node_id: str) -> str:
+    """The id itself, if it can be part of object names and user names; otherwise :class:`Refused`."""
+    if not _NODE_ID.fullmatch(node_id):
+        raise Refused(
+            f"node id '{node_id}' is not usable: use up to 63 of a-z, 0-9, '.', '_' and '-', starting with a letter "
+            "or digit (set lifeboat_node_id)."
+        )
+    if node_id in RESERVED:
+        raise Refused(f"node id '{node_id}' is a reserved word: choose another one (set lifeboat_node_id).")
+    return node_id
+
+
+def check_bucket(bucket: str) -> str:
+    """The bucket's name itself, if every S3 store takes it; otherwise :class:`Refused`."""
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        raise Refused(
+            f"bucket name '{bucket}' is not usable: use 3 to 63 of a-z, 0-9, '.' and '-', "
+            "with a letter or digit at both ends."
+        )
+    return bucket
+
+
+def user_name(bucket: str, power: str, node_id: str | None = None) -> str:
+    """The store user of a power. Two different identities never share a name: no bucket's name holds a ``_``."""
+    parts = ["lifeboat", check_bucket(bucket), power]
+    if node_id is not None:
+        parts.append(check_node_id(node_id))
+    return "_".join(parts)
+
+
+def node_policy(bucket: str, node_id: str) -> Document:
+    """What a node may do: keep its own prefix.
+
+    Not among it: HeadBucket and a list without prefix (they would show every node's names), versions of objects
+    (DeleteObjectVersion, GetObjectVersion: its past is not its own to change), and every setting of the bucket.
+    """
+    # the slash at the end matters: without it node1 would see node10
+    own = f"nodes/{check_node_id(node_id)}/*"
+    return _document(
+        _allow(
+            bucket,
+            own,
+            "s3:PutObject",  # volumes, manifests, signatures, records; also starts and completes multipart uploads
+            "s3:GetObject",  # HeadObject after each upload (size, checksum, version id); resume; restore on the node
+            "s3:DeleteObject",  # duplicity takes away what a crash left; with versioning on it is a delete marker
+            "s3:AbortMultipartUpload",  # a broken upload leaves no parts behind that cost money
+            "s3:ListMultipartUploadParts",  # which parts of an upload arrived
+        ),
+        _allow_list(bucket, own, "s3:ListBucket"),  # what is stored: chains, restore points, sync of the cache
+    )
+
+
+def restorer_policy(bucket: str) -> Document:
+    """Read everything, any version of it; change nothing. Decryption needs a key as well, which is not in the store."""
+    return _document(
+        _allow(
+            bucket,
+            "*",
+            "s3:GetObject",  # repositories, records, escrow entries, the ledger
+            "s3:GetObjectVersion",  # the good version below what a hostile node wrote over it
+        ),
+        {
+            "Effect": "Allow",
+            "Action": [
+                "s3:ListBucket",  # which nodes, chains, records, escrow entries there are
+                "s3:ListBucketVersions",  # what a node overwrote or hid behind a delete marker
+            ],
+            "Resource": [_arn(bucket)],
+        },
+    )
+
+
+def evidence_policy(bucket: str) -> Document:
+    """Add drill reports and their ledger entries; read, list and delete nothing.
+
+    It cannot be told apart from an overwrite, but that only adds a version: the first one stays.
+    """
+    return _document(
+        {
+            "Effect": "Allow",
+            "Action": ["s3:PutObject"],  # the report and the ledger entry of a drill
+            "Resource": [_arn(bucket, "drills/*"), _arn(bucket, "ledger/drill/*")],
+        }
+    )
+
+
+TLS_ONLY = "LifeboatTlsOnly"
+
+
+def tls_only_statement(bucket: str) -> Document:
+    """A statement for the bucket's own policy that refuses plain http for all data, to everyone.
+
+    ``BoolIfExists``, because RGW has no such key in a plain request: ``Bool`` would never match there. Settings of
+    the bucket stay reachable, so that a store which is mistaken about TLS (behind a proxy) locks no one out.
+    """
+    return {
+        "Sid": TLS_ONLY,
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "s3:GetObjectVersion"],
+        "Resource": [_arn(bucket), _arn(bucket, "*")],
+        "Condition": {"BoolIfExists": {"aws:SecureTransport": "false"}},
+    }
+
+
+def _arn(bucket: str, path: str | None = None) -> str:
+    return f"arn:aws:s3:::{check_bucket(bucket)}" + (f"/{path}" if path else "")
+
+
+def _document(*statements: Document) -> Document:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _allow(bucket: str, path: str, *actions: str) -> Document:
+    return {"Effect": "Allow", "Action": list(actions), "Resource": [_arn(bucket, path)]}
+
+
+def _allow_list(bucket: str, pattern: str, *actions: str) -> Document:
+    return {
+        "Effect": "Allow",
+        "Action": list(actions),
+        "Resource": [_arn(bucket)],
+        "Condition": {"StringLike": {"s3:prefix": [pattern]}},
+    }

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Compare a restored tree with what the node recorded when the point was made."""
+
+from __future__ import annotations
+
+import base64
+import time
+import typing as t
+
+from . import record, witness
+from .errors import LifeboatError
+from .keyring import Keyring
+from .record import Record
+from .restore import Origin
+from .result import Result
+from .store import Location, open_store
+from .times import now, stamp
+
+_SHOWN = 50  # differences listed in a result; the count is always whole
+
+
+def run(origin: Origin, corner: Location, set_time: str, tree: str) -> Result:
+    """Judge ``tree`` as a restore of the point ``set_time``. ``corner`` is the node's place in the store."""
+    started = now()
+    begun = time.monotonic()
+    entry = _record_of(corner, origin, set_time)
+    expected = _witness_of(corner, entry, origin)
+    comparison = witness.compare(expected, tree)
+    found = comparison.differences
+    if comparison.paths <= 1 or comparison.hashed == 0:
+        # a tree in which nothing could be checked proves nothing
+        failure: str | None = "nothing could be compared by content: look at the witness and the source."
+    elif found:
+        failure = f"{len(found)} path(s) differ from the witness, first: {found[0].what}: restore this point again and compare."
+    else:
+        failure = None
+    judged = Record(
+        operation="verify",
+        outcome="failed" if failure else "ok",
+        started=stamp(started),
+        seconds=round(time.monotonic() - begun, 3),
+        node=origin.node,
+        profile=origin.profile,
+        set_time=set_time,
+        chain=entry.chain,
+        files=comparison.files,
+        bytes=comparison.bytes,
+        failure=failure,
+    )
+    extra = {
+        "comparison": {
+            "paths": comparison.paths,
+            "hashed": comparison.hashed,
+            "unjudged": comparison.unjudged,
+            "differences": len(found),
+            "first": [_shown(item) for item in found[:_SHOWN]],
+        }
+    }
+    if failure:
+        return Result(judged, False, f"The tree is not what the node recorded: {failure}", extra=extra)
+    return Result(judged, False, f"All {comparison.paths} paths of {set_time} are as recorded.", extra=extra)
+
+
+def _shown(item: witness.Difference) -> dict[str, str]:
+    """A difference in valid UTF-8, with the exact name in base64 where it is none."""
+    shown = {"path": witness.show(item.path), "what": item.what}
+    try:
+        item.path.decode("utf-8")
+    except UnicodeDecodeError:
+        shown["path_base64"] = base64.b64encode(item.path).decode()
+    return shown
+
+
+def _record_of(corner: Location, origin: Origin, set_time: str) -> Record:
+    records, complaints = record.read_all(open_store(corner), f"records/{origin.profile}/")
+    matching = [entry for entry in record.points(records) if entry.set_time == set_time]
+    if not matching:
+        more = f" ({complaints[0]})" if complaints else ""
+        raise LifeboatError(
+            f"the store holds no record of point {set_time}: it cannot be proven{more}; drill another one."
+        )
+    return matching[-1]
+
+
+def _witness_of(corner: Location, entry: Record, origin: Origin) -> witness.Witness:
+    if entry.witness is None:
+        raise LifeboatError(
+            f"the record of {entry.set_time} names no witness: it cannot be proven; drill another point."
+        )
+    data = open_store(corner).read(entry.witness)
+    if origin.private_key is not None:
+        with Keyring() as ring:
+            ring.import_keys(origin.private_key)
+            data = ring.decrypt(data)
+    found = witness.parse(data)
+    expected: t.Mapping[str, t.Any] = {
+        "node": entry.node,
+        "profile": entry.profile,
+        "set_time": entry.set_time,
+    }
+    if any(found.header.get(key) != value for key, value in expected.items()):
+        raise LifeboatError(
+            f"the witness of {entry.set_time} belongs to another point: this record is not to be trusted."
+        )
+    return found

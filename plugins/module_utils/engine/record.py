@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""The run record: one JSON shape for what an operation did, shown by every face (``schemas/run_record.schema.json``).
+
+Written last into the store, it commits a restore point: its ``objects`` are what must be there. It holds no paths;
+those are in the witness, which is encrypted. A record is a claim of the node: it may cause more to be kept, never less.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from . import DUPLICITY_VERSION, VERSION
+from .errors import LifeboatError
+from .machine_log import Event
+from .store import ObjectStore
+from .times import parse_stamp, stamp
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Object:
+    """One stored object of a set: name in the repository, size, ``<algorithm>:<hex>``, version id if there is one."""
+
+    name: str
+    bytes: int
+    checksum: str
+    version_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """See the module's text. ``set_time`` and ``chain`` (time of the chain's full) are stamps, or None where no set was
+    made or read; ``mode`` is full or incremental for backups; ``files`` and ``bytes`` count the source or the restored
+    tree; ``warnings`` are duplicity's codes with their counts; ``witness`` names the witness object."""
+
+    operation: str
+    outcome: str
+    started: str
+    seconds: float
+    node: str | None = None
+    profile: str | None = None
+    mode: str | None = None
+    set_time: str | None = None
+    chain: str | None = None
+    files: int = 0
+    bytes: int = 0
+    failure: str | None = None
+    exit_code: int | None = None
+    engine: str = "duplicity"
+    warnings: list[dict[str, int]] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=lambda: {"engine": VERSION, "duplicity": DUPLICITY_VERSION})
+    objects: list[Object] = field(default_factory=list)
+    witness: str | None = None
+    schema: int = SCHEMA
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The record as plain data."""
+        return asdict(self)
+
+    @property
+    def moment(self) -> datetime:
+        """Time of its restore point."""
+        return parse_stamp(self.set_time or self.started)
+
+
+def warnings_of(events: t.Iterable[Event]) -> list[dict[str, int]]:
+    """``[{"code": 9, "count": 2}]`` in order of code."""
+    counts = Counter(event.code for event in events if event.keyword == "WARNING")
+    return [{"code": code, "count": count} for code, count in sorted(counts.items())]
+
+
+def name(prefix: str, started: datetime, operation: str) -> str:
+    """Object name of a record below a node's corner."""
+    return f"{prefix}{stamp(started)}-{operation}.json"
+
+
+def witness_name(prefix: str, started: datetime) -> str:
+    """Object name of the witness that belongs to the record of the same start."""
+    return f"{prefix}{stamp(started)}-backup.witness.gz.gpg"
+
+
+def dump(record: Record) -> bytes:
+    """The record in its stored form."""
+    return json.dumps(record.to_dict(), indent=1, sort_keys=True).encode() + b"\n"
+
+
+def parse(data: bytes, where: str) -> Record:
+    """The reverse of :func:`dump`; ``where`` names the source in complaints. Nothing in it is trusted to be right."""
+    try:
+        values = json.loads(data)
+        if values["schema"] != SCHEMA:
+            raise LifeboatError(
+                f"{where} has schema {values['schema']!r}, this engine reads {SCHEMA}: use a newer engine."
+            )
+        values["objects"] = [Object(**item) for item in values["objects"]]
+        record = Record(**values)
+        parse_stamp(record.started)
+        if record.set_time is not None:
+            parse_stamp(record.set_time)
+        if record.chain is not None:
+            parse_stamp(record.chain)
+        if not isinstance(record.files, int) or not isinstance(record.bytes, int):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LifeboatError(
+            f"{where} is not a run record ({type(error).__name__}): ignore it, and find out who wrote it."
+        ) from error
+    return record
+
+
+def read_all(store: ObjectStore, prefix: str) -> tuple[list[Record], list[str]]:
+    """All records below ``prefix``, oldest first, and a sentence for each that cannot be read."""
+    records: list[Record] = []
+    complaints: list[str] = []
+    for item in store.list(prefix):
+        if item.name.endswith(".json"):
+            try:
+                records.append(parse(store.read(item.name), item.name))
+            except LifeboatError as error:
+                complaints.append(str(error))
+    return sorted(records, key=lambda record: record.started), complaints
+
+
+def points(records: t.Iterable[Record]) -> list[Record]:
+    """The records that commit a restore point, oldest first."""
+    good = (r for r in records if r.operation == "backup" and r.outcome != "failed" and r.set_time and r.chain)
+    return sorted(good, key=lambda record: record.set_time or "")

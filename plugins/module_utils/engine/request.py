@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""One request in JSON -> one operation -> one answer in JSON: what the Ansible module talks to.
+
+``{"engine": "0.1.0", "operation": "backup|restore|verify", ...}``. Either ``profile`` names what is installed on this
+node, or ``target`` (a URL), ``store``, ``encryption`` and ``source`` are given. Secrets arrive here and go no further
+than a folder in memory: ``store.access_key``, ``store.secret_key``, ``encryption.private_key``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import typing as t
+from contextlib import contextmanager
+from dataclasses import replace
+
+from . import VERSION, backup, chains, profile, proof, restore, times, unit
+from .errors import Refused
+from .keyring import Keyring
+from .profile import Layout, Profile
+from .record import Record
+from .restore import Limits, Origin
+from .result import Result
+from .store import Location, check_url, open_store
+
+Values = t.Mapping[str, t.Any]
+
+_CORNER = re.compile(r"(?P<corner>.+/(?P<node>[^/]+))/repo/(?P<profile>[a-z0-9][a-z0-9_-]{0,31})/?")
+_KEYS = {
+    "backup": {
+        "mode",
+        "source",
+        "exclude",
+        "volume_mib",
+        "compression_level",
+        "concurrency",
+        "full_every_days",
+    },
+    "restore": {"dest", "path", "time", "replace"},
+    "verify": {"dest", "time"},
+}
+_COMMON = {
+    "engine",
+    "operation",
+    "check",
+    "profile",
+    "target",
+    "store",
+    "encryption",
+    "timeout",
+    "stall_timeout",
+}
+
+
+def handle(values: Values, layout: Layout | None = None) -> dict[str, t.Any]:
+    """Carry out one request. Raises :class:`LifeboatError` for what never started."""
+    layout = layout or Layout()
+    values = {key: value for key, value in values.items() if value is not None}
+    operation = values.get("operation", "")
+    if values.get("engine") != VERSION:
+        raise Refused(
+            f"this node's engine is {VERSION}, the request is for {values.get('engine')}: roll the node out again "
+            "(playbooks/rollout.yml)."
+        )
+    if operation not in _KEYS:
+        raise Refused(f"operation '{operation}' is unknown: use {', '.join(_KEYS)}.")
+    unknown = sorted(set(values) - _COMMON - _KEYS[operation])
+    if unknown:
+        raise Refused(f"operation {operation} does not know '{unknown[0]}'.")
+    if ("profile" in values) == ("target" in values):
+        raise Refused("give either 'profile' (what is installed on this node) or 'target' (a URL), and not both.")
+    if operation == "backup":
+        return _backup(values, layout)
+    with _origin(values, layout) as (origin, corner):
+        return (_restore if operation == "restore" else _verify)(values, origin, corner).to_dict()
+
+
+def _backup(values: Values, layout: Layout) -> dict[str, t.Any]:
+    mode = values.get("mode", "auto")
+    if "profile" in values:
+        settings = profile.load(values["profile"], layout)
+        if values.get("check"):
+            return _would(f"A backup of {settings.source} would run.")
+        return unit.start(settings.name, mode, layout)
+    if "source" not in values:
+        raise Refused("a backup to a target needs 'source', the folder to back up.")
+    with _location(values) as location:
+        key = values.get("encryption", {}).get("public_key")
+        settings = _bare_profile(values, location, _fingerprint(key))
+        if values.get("check"):
+            return _would(f"A backup of {settings.source} would run.")
+        return backup.run(settings, mode, key.encode() if key else None, layout).to_dict()
+
+
+def _fingerprint(public_key: str | None) -> str | None:
+    if public_key is None:
+        return None
+    with Keyring() as ring:
+        found = ring.import_keys(public_key.encode())
+    if len(found) != 1:
+        raise Refused(f"encryption.public_key holds {len(found)} keys: give exactly one.")
+    return found[0]
+
+
+def _bare_profile(values: Values, location: Location, fingerprint: str | None) -> Profile:
+    """A profile for a target given directly. Its cache is known by the target's URL."""
+    found = _CORNER.fullmatch(location.url)
+    options = {key: values[key] for key in profile.FIELDS if key in values and key != "store"}
+    name = found["profile"] if found else "direct-" + hashlib.sha256(location.url.encode()).hexdigest()[:12]
+    url = found["corner"] if found else location.url
+    given = {
+        **options,
+        "node": found["node"] if found else "",
+        "fingerprint": fingerprint,
+        "store": {"url": url},
+    }
+    checked = profile.from_dict(name, given)
+    return replace(checked, node=checked.node or None, store=replace(location, url=url), bare=found is None)
+
+
+def _would(message: str) -> dict[str, t.Any]:
+    return {
+        "failed": False,
+        "changed": True,
+        "msg": message,
+        "outcome": None,
+        "rc": None,
+        "record": None,
+        "warnings": [],
+    }
+
+
+@contextmanager
+def _origin(values: Values, layout: Layout) -> t.Iterator[tuple[Origin, Location | None]]:
+    """What to read, and the node's corner if the repository lies in one."""
+    key = values.get("encryption", {}).get("private_key")
+    private_key = key.encode() if key else None
+    if "profile" in values:
+        settings = profile.load(values["profile"], layout)
+        if settings.fingerprint is not None and private_key is None:
+            raise Refused(
+                "this needs the node's private key, which is not on the node: use playbooks/restore.yml, or give the key "
+                "opened from escrow."
+            )
+        origin = Origin(
+            settings.repository, private_key if settings.fingerprint else None, settings.node, settings.name
+        )
+        yield origin, settings.store
+        return
+    with _location(values) as location:
+        found = _CORNER.fullmatch(location.url)
+        if found is None:
+            yield Origin(location, private_key), None
+        else:
+            yield (
+                Origin(location, private_key, found["node"], found["profile"]),
+                replace(location, url=found["corner"]),
+            )
+
+
+@contextmanager
+def _location(values: Values) -> t.Iterator[Location]:
+    """The target; a key given with it lies in memory as long as it is used."""
+    url = check_url(values["target"])
+    given = {key: value for key, value in values.get("store", {}).items() if value not in (None, "")}
+    access, secret = given.pop("access_key", None), given.pop("secret_key", None)
+    location = profile.location({**given, "url": url})
+    if location.scheme != "s3" or location.credentials_file:
+        yield location
+        return
+    if not access or not secret:
+        raise Refused("an s3:// target needs store.access_key and store.secret_key, or store.credentials_file.")
+    if re.search(r"[\s]", access + secret):
+        raise Refused("the store's key holds white space: it was not copied whole.")
+    with Keyring() as ring:  # its folder is in memory and gone afterwards
+        path = os.path.join(ring.home, "store.ini")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
+            handle.write(f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n")
+        yield replace(location, credentials_file=path)
+
+
+def _moment(values: Values) -> t.Any:
+    wanted = values.get("time")
+    return None if wanted in (None, "", "latest") else times.parse_time(str(wanted))
+
+
+def _limits(values: Values) -> Limits:
+    standard = Limits()
+    return Limits(values.get("timeout", standard.timeout), values.get("stall_timeout", standard.stall_timeout))
+
+
+def _restore(values: Values, origin: Origin, corner: Location | None) -> Result:
+    if "dest" not in values:
+        raise Refused("a restore needs 'dest', the path that the restored tree gets.")
+    moment, replacing = _moment(values), bool(values.get("replace"))
+    if values.get("check"):
+        destination = restore.check_destination(values["dest"], replacing)
+        _chain, point = restore.locate(origin.repository, moment)
+        return _nothing_done("restore", origin, f"{point.time} would be restored to {destination}.", changed=True)
+    return restore.run(
+        origin,
+        values["dest"],
+        moment=moment,
+        path=(values.get("path") or "").strip("/") or None,
+        replace_existing=replacing,
+        limits=_limits(values),
+    )
+
+
+def _verify(values: Values, origin: Origin, corner: Location | None) -> Result:
+    if values.get("check"):
+        return _nothing_done("verify", origin, "A verify would run.", changed=False)
+    if "dest" not in values:
+        return restore.verify(origin, moment=_moment(values), limits=_limits(values))
+    if corner is None:
+        raise Refused(
+            "only a repository in a node's corner (.../nodes/<id>/repo/<profile>) has records to compare with."
+        )
+    if not os.path.isdir(values["dest"]):
+        raise Refused(f"{values['dest']} is no folder: name the restored tree.")
+    _chain, point = chains.choose_point(chains.collect(open_store(origin.repository).list()), _moment(values))
+    return proof.run(origin, corner, point.time, os.path.normpath(values["dest"]))
+
+
+def _nothing_done(operation: str, origin: Origin, message: str, *, changed: bool) -> Result:
+    entry = Record(operation, "ok", times.stamp(times.now()), 0.0, origin.node, origin.profile)
+    return Result(entry, changed, message)

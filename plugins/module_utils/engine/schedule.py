@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""When the next full is due: each node has its own weekly slot. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+
+def slot(moment: datetime, period: timedelta, key: str) -> int:
+    """Number of the period that ``moment`` falls into, with its boundary shifted by a hash of ``key``.
+
+    The shift is spread evenly over the period, so a fleet's fulls are too; and it does not drift with the jitter of
+    daily runs, as "full if older than 7 days" does (it turns into 8-day cycles).
+    """
+    share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    seconds = period.total_seconds()
+    return int((moment.timestamp() + share * seconds) // seconds)
+
+
+def full_is_due(now: datetime, last_full: datetime | None, period: timedelta, key: str) -> bool:
+    """True when there is no full yet, or the last one lies in an earlier slot than ``now``."""
+    return last_full is None or slot(now, period, key) > slot(last_full, period, key)

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Reading and writing objects: an S3 prefix or a local folder behind one small interface.
+
+Every call turns the store's own errors into one :class:`LifeboatError` that says which object, what the store answered
+and what to check.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import os
+import typing as t
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .errors import LifeboatError, Refused
+
+_NEXT_STEP = {
+    "AccessDenied": "check that this key's policy covers that prefix",
+    "InvalidAccessKeyId": "it does not know this access key: roll the node out again, or check the credentials file",
+    "SignatureDoesNotMatch": "the secret key is wrong: roll the node out again, or check the credentials file",
+    "NoSuchBucket": "run playbooks/store.yml to create the bucket, or correct its name",
+    "NoSuchKey": "the object is not there",
+    "PreconditionFailed": "an object of that name exists and is never overwritten",
+}
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object: ``name`` relative to the store's root, size in bytes, LastModified (UTC), checksum as
+    ``<algorithm>:<value>`` where the store gives one (``etag:`` for S3), version id."""
+
+    name: str
+    bytes: int
+    modified: datetime
+    checksum: str = ""
+    version_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a store is, without any secret. ``url`` is ``s3://bucket/prefix`` or ``file:///folder``.
+
+    ``credentials_file`` names a file in AWS shared-credentials form (profile ``default``); ``ca_bundle`` a PEM file.
+    """
+
+    url: str
+    endpoint_url: str | None = None
+    region: str = "us-east-1"
+    ca_bundle: str | None = None
+    credentials_file: str | None = None
+
+    def below(self, path: str) -> Location:
+        """The location of a folder in this one."""
+        return replace(self, url=f"{self.url.rstrip('/')}/{path.strip('/')}")
+
+    @property
+    def scheme(self) -> str:
+        return urlsplit(self.url).scheme
+
+
+def check_url(url: str) -> str:
+    """The URL itself, if this engine can use it; otherwise :class:`Refused`."""
+    parts = urlsplit(url)
+    if parts.scheme == "s3" and parts.netloc:
+        return url
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+        return url
+    if parts.scheme in ("s3", "file") or not parts.scheme:
+        raise Refused(f"target '{url}' is not a URL: write it as s3://bucket/prefix or file:///folder.")
+    raise Refused(
+        f"target '{url}' has the scheme '{parts.scheme}', which this version does not support: use s3:// or file://."
+    )
+
+
+class ObjectStore(t.Protocol):
+    """What the engine needs of a store. Names are relative to the location's root and never start with a slash."""
+
+    def list(self, prefix: str = "") -> list[StoredObject]:
+        """All current objects whose name starts with ``prefix``, in name order."""
+
+    def read(self, name: str) -> bytes:
+        """The whole object."""
+
+    def stat(self, name: str) -> StoredObject | None:
+        """The object's size, time, checksum and version id, or None if it is not there."""
+
+    def write(self, name: str, data: bytes, *, if_absent: bool = False) -> StoredObject:
+        """Store ``data``; with ``if_absent`` an existing object is an error and stays as it is."""
+
+
+class FileStore:
+    """A folder on this machine."""
+
+    def __init__(self, location: Location) -> None:
+        self.root = Path(urlsplit(location.url).path)
+
+    def _object(self, path: Path) -> StoredObject:
+        stat = path.stat()
+        modified = datetime.fromtimestamp(stat.st_mtime, timezone.utc)
+        return StoredObject(path.relative_to(self.root).as_posix(), stat.st_size, modified)
+
+    def list(self, prefix: str = "") -> list[StoredObject]:
+        if not self.root.is_dir():
+            return []
+        found = (self._object(path) for path in sorted(self.root.rglob("*")) if path.is_file())
+        return [item for item in found if item.name.startswith(prefix)]
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self.root / name).read_bytes()
+        except OSError as error:
+            raise LifeboatError(f"cannot read {self.root / name}: {error.strerror}.") from error
+
+    def stat(self, name: str) -> StoredObject | None:
+        path = self.root / name
+        if not path.is_file():
+            return None
+        with path.open("rb") as handle:
+            digest = hashlib.sha256()
+            while block := handle.read(1 << 20):
+                digest.update(block)
+        return replace(self._object(path), checksum=f"sha256:{digest.hexdigest()}")
+
+    def write(self, name: str, data: bytes, *, if_absent: bool = False) -> StoredObject:
+        path = self.root / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if if_absent and path.exists():
+                raise LifeboatError(f"{path} exists and is never overwritten.")
+            temporary = path.with_name(path.name + ".new")
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise LifeboatError(f"cannot write {path}: {error.strerror}.") from error
+        return self._object(path)
+
+
+class S3Store:
+    """A prefix in a bucket."""
+
+    def __init__(self, location: Location) -> None:
+        parts = urlsplit(location.url)
+        self.location = location
+        self.bucket = parts.netloc
+        self.prefix = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
+        self.client = s3_client(location)
+
+    def _failure(self, doing: str, error: Exception) -> LifeboatError:
+        return LifeboatError(explain(f"{doing} in s3://{self.bucket}", error))
+
+    def list(self, prefix: str = "") -> list[StoredObject]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        found: list[StoredObject] = []
+        try:
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            for page in pages:
+                for item in page.get("Contents", []):
+                    name = item["Key"][len(self.prefix) :]
+                    found.append(StoredObject(name, item["Size"], item["LastModified"], _etag(item)))
+        except (BotoCoreError, ClientError) as error:
+            raise self._failure(f"list {self.prefix + prefix!r}", error) from error
+        return found
+
+    def read(self, name: str) -> bytes:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return t.cast(bytes, self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"].read())
+        except (BotoCoreError, ClientError) as error:
+            raise self._failure(f"read {self.prefix + name!r}", error) from error
+
+    def stat(self, name: str) -> StoredObject | None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            head = self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+                return None
+            raise self._failure(f"look at {self.prefix + name!r}", error) from error
+        except BotoCoreError as error:
+            raise self._failure(f"look at {self.prefix + name!r}", error) from error
+        return StoredObject(name, head["ContentLength"], head["LastModified"], _etag(head), head.get("VersionId"))
+
+    def write(self, name: str, data: bytes, *, if_absent: bool = False) -> StoredObject:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        condition: dict[str, t.Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        try:
+            answer = self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data, **condition)
+        except (BotoCoreError, ClientError) as error:
+            raise self._failure(f"write {self.prefix + name!r}", error) from error
+        now = datetime.now(timezone.utc)
+        return StoredObject(name, len(data), now, _etag(answer), answer.get("VersionId"))
+
+
+def _etag(answer: t.Mapping[str, t.Any]) -> str:
+    return f"etag:{answer.get('ETag', '').strip(chr(34))}"
+
+
+def open_store(location: Location) -> ObjectStore:
+    """The store at ``location``. Nothing is contacted yet."""
+    check_url(location.url)
+    return S3Store(location) if location.scheme == "s3" else FileStore(location)
+
+
+def s3_client(location: Location) -> t.Any:
+    """A boto3 S3 client: see :func:`session_client`."""
+    return session_client(location, "s3")
+
+
+def session_client(location: Location, service: str) -> t.Any:
+    """A boto3 client for a service at this location's endpoint (RGW answers ``iam`` there too), with this location's
+    own key: it never falls back to other credentials of the machine."""
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError as error:
+        raise LifeboatError(f"this Python lacks {error.name}: install requirements.txt into it.") from error
+    access_key, secret_key = read_credentials(location.credentials_file)
+    session: t.Any = boto3.session.Session(access_key, secret_key, region_name=location.region)
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 5},
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=16,
+    )
+    return session.client(service, endpoint_url=location.endpoint_url, verify=location.ca_bundle or True, config=config)
+
+
+def read_credentials(path: str | None) -> tuple[str, str]:
+    """Access key and secret key from profile ``default`` of an AWS shared-credentials file."""
+    if not path:
+        raise Refused("no credentials file was named for the store: set store.credentials_file.")
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        with open(path, encoding="utf-8") as handle:
+            parser.read_file(handle)
+        section = parser["default"]
+        return section["aws_access_key_id"], section["aws_secret_access_key"]
+    except OSError as error:
+        raise LifeboatError(f"cannot read the store credentials {path}: {error.strerror}.") from error
+    except (configparser.Error, KeyError, UnicodeDecodeError):
+        # the parser's own message quotes the line it tripped over, which may be the secret
+        raise LifeboatError(
+            f"{path} is not a credentials file: it needs [default] with aws_access_key_id and aws_secret_access_key."
+        ) from None
+
+
+def explain(doing: str, error: Exception) -> str:
+    """One sentence for an error of boto3: what was tried, what the store said, what to do next."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        code = str(response.get("Error", {}).get("Code", "error"))
+        status = str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+        code = {"403": "AccessDenied", "404": "NoSuchKey", "412": "PreconditionFailed"}.get(code, code)
+        step = _NEXT_STEP.get(code, "see the store's log")
+        return f"cannot {doing}: the store answered {code} ({status}); {step}."
+    kind = type(error).__name__
+    if kind in (
+        "EndpointConnectionError",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+        "ConnectionClosedError",
+    ):
+        return f"cannot {doing}: the store does not answer; check that it is up and reachable from this host."
+    if kind == "SSLError":
+        return f"cannot {doing}: the store's TLS certificate is not trusted; check ca_bundle."
+    return f"cannot {doing}: {kind}: {error}."

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Times as duplicity writes them (``20261123T021500Z``) and as people ask for them."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+
+from .errors import Refused
+
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+
+def now() -> datetime:
+    """This moment in UTC, to the second: finer parts do not survive a stamp."""
+    return datetime.now(timezone.utc).replace(microsecond=0)
+
+
+def stamp(moment: datetime) -> str:
+    """``20261123T021500Z`` for a moment in UTC."""
+    return moment.astimezone(timezone.utc).strftime(_STAMP)
+
+
+def parse_stamp(text: str) -> datetime:
+    """The moment of a stamp; ValueError when it is not one."""
+    return datetime.strptime(text, _STAMP).replace(tzinfo=timezone.utc)
+
+
+def parse_time(text: str) -> datetime:
+    """A moment given by a person: a stamp, ISO 8601 (UTC unless it says otherwise) or seconds since 1970."""
+    text = text.strip()
+    try:
+        return parse_stamp(text)
+    except ValueError:
+        pass
+    try:
+        if re.fullmatch(r"[0-9]{9,11}", text):
+            return datetime.fromtimestamp(int(text), timezone.utc)
+        # Python 3.10 does not read the Z
+        moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
+    except (ValueError, OverflowError):
+        raise Refused(
+            f"time '{text}' is not understood: write 20261123T021500Z, 2026-11-23T02:15:00Z or seconds since 1970."
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

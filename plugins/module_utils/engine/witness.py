@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""The witness: what the node itself saw of its source while a backup ran, to be compared with a restore elsewhere.
+
+It is made without duplicity: one walk before the run, one after it, and SHA-256 of the files in between that did not
+change (same inode, size, mtime and ctime before and after, so their content is what the backup read). A hash is carried
+over from the last witness while those four stay the same, and renewed within 30 days, so each witness stands alone.
+
+Form: JSON lines, gzip. First a header ``{schema, node, profile, source, set_time}``, then one line per path:
+``p`` name relative to the source as UTF-8, or ``b`` base64 of a name that is not; ``t`` type (f d l p c b); ``m`` mode;
+``u`` ``g`` owner ids; ``T`` mtime in seconds (not for links); ``s`` size, ``h`` SHA-256 and ``H`` day of hashing (files);
+``l`` target (links: [text], or ["", base64]); ``r`` [major, minor] (devices); ``c`` ctime in ns, ``i`` inode; ``x`` 1
+when the path changed, came or went during the run: then nothing is claimed about it.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import stat
+import typing as t
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from .errors import LifeboatError
+
+SCHEMA = 1
+RENEW_DAYS = 30
+Entry = dict[str, t.Any]
+Tree = dict[bytes, os.stat_result]
+
+_TYPES = {
+    stat.S_IFREG: "f",
+    stat.S_IFDIR: "d",
+    stat.S_IFLNK: "l",
+    stat.S_IFIFO: "p",
+    stat.S_IFCHR: "c",
+    stat.S_IFBLK: "b",
+}
+
+
+@dataclass
+class Witness:
+    """A header and the entries by relative path (``b"."`` is the source itself)."""
+
+    header: dict[str, t.Any]
+    entries: dict[bytes, Entry]
+    rotten: list[bytes] = field(default_factory=list)
+    unread: list[bytes] = field(default_factory=list)
+
+    @property
+    def files(self) -> int:
+        return sum(1 for entry in self.entries.values() if entry["t"] == "f")
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.get("s", 0) for entry in self.entries.values())
+
+
+def walk(root: str, excluded: t.Callable[[bytes], bool] = lambda path: False) -> Tree:
+    """lstat of every path below ``root`` (and of the root) that duplicity would keep; sockets are left out, as it does.
+
+    A folder that vanishes or cannot be listed is simply absent: the comparison of two walks shows it.
+    """
+    top = os.fsencode(root)
+    found: Tree = {b".": os.stat(top)}
+    pending = [top]
+    while pending:
+        folder = pending.pop()
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        for entry in entries:
+            if excluded(entry.path):
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if stat.S_IFMT(status.st_mode) not in _TYPES:
+                continue
+            found[entry.path[len(top) :].lstrip(b"/")] = status
+            if stat.S_ISDIR(status.st_mode):
+                pending.append(entry.path)
+    return found
+
+
+def _same(one: os.stat_result, two: os.stat_result) -> bool:
+    return (
+        one.st_ino,
+        one.st_mode,
+        one.st_uid,
+        one.st_gid,
+        one.st_size,
+        one.st_mtime_ns,
+        one.st_ctime_ns,
+    ) == (
+        two.st_ino,
+        two.st_mode,
+        two.st_uid,
+        two.st_gid,
+        two.st_size,
+        two.st_mtime_ns,
+        two.st_ctime_ns,
+    )
+
+
+def closely(before: Tree, last: Witness | None, since: float) -> list[bytes]:
+    """The files that duplicity must read although their time and mode look unchanged.
+
+    It compares mtime in whole seconds, mode and owner only, not even the size (3.2.1, ``path.py``: ``ROPath.__eq__``): a
+    file rewritten within the second of its last save, or replaced by one with the same mtime, is missing from every
+    incremental. So: every file with a ctime after ``since`` (start of the set that is built on, seconds since 1970), and
+    every one that is not the inode, size and ctime that the last witness saw.
+    """
+    found = []
+    for path, status in before.items():
+        if stat.S_ISREG(status.st_mode):
+            known = last.entries.get(path) if last else None
+            moved = known is not None and (known.get("i"), known.get("c"), known.get("s")) != (
+                status.st_ino,
+                status.st_ctime_ns,
+                status.st_size,
+            )
+            if moved or status.st_ctime >= since:
+                found.append(path)
+    return found
+
+
+def observe(root: str, before: Tree, after: Tree, last: Witness | None, day: int) -> Witness:
+    """Make the witness from the two walks. ``day``: days since 1970, decides which unchanged files are hashed again."""
+    witness = Witness({}, {})
+    to_hash: list[bytes] = []
+    for path in sorted(before.keys() | after.keys()):
+        one, two = before.get(path), after.get(path)
+        status = two or before[path]
+        entry = _entry(root, path, status)
+        witness.entries[path] = entry
+        if one is None or two is None or not _same(one, two):
+            entry["x"] = 1
+        elif entry["t"] == "f":
+            known = last.entries.get(path) if last else None
+            if known and _unchanged(known, entry):
+                entry["h"], entry["H"] = known["h"], known["H"]
+                if _due(path, known["H"], day):
+                    to_hash.append(path)
+            else:
+                to_hash.append(path)
+    _hash_all(root, witness, after, to_hash, day)
+    return witness
+
+
+def _entry(root: str, path: bytes, status: os.stat_result) -> Entry:
+    kind = _TYPES[stat.S_IFMT(status.st_mode)]
+    entry: Entry = {"t": kind, "m": stat.S_IMODE(status.st_mode), "u": status.st_uid, "g": status.st_gid}
+    entry |= {"c": status.st_ctime_ns, "i": status.st_ino}
+    if kind == "l":
+        try:
+            entry["l"] = _text(os.readlink(os.path.join(os.fsencode(root), path)))
+        except OSError:
+            entry["x"] = 1
+    else:
+        entry["T"] = int(status.st_mtime_ns // 1_000_000_000)
+    if kind == "f":
+        entry["s"] = status.st_size
+    if kind in "cb":
+        entry["r"] = [os.major(status.st_rdev), os.minor(status.st_rdev)]
+    return entry
+
+
+def _unchanged(known: Entry, entry: Entry) -> bool:
+    return "h" in known and all(known.get(key) == entry.get(key) for key in ("t", "s", "T", "c", "i"))
+
+
+def _due(path: bytes, hashed: int, day: int) -> bool:
+    """Spread renewals over the days; whatever missed its day is due when its hash is too old."""
+    return hashed < day and (zlib.crc32(path) % RENEW_DAYS == day % RENEW_DAYS or day - hashed >= RENEW_DAYS)
+
+
+def _hash_all(root: str, witness: Witness, after: Tree, paths: list[bytes], day: int) -> None:
+    top = os.fsencode(root)
+    with ThreadPoolExecutor(2) as pool:
+        for path, digest in zip(
+            paths, pool.map(lambda path: _hash(os.path.join(top, path), after[path]), paths), strict=True
+        ):
+            entry = witness.entries[path]
+            if digest == "":
+                entry["x"] = 1  # it changed after the second walk: no claim
+                entry.pop("h", None)
+            elif digest is None:
+                witness.unread.append(path)
+            else:
+                if entry.get("h", digest) != digest:
+                    witness.rotten.append(path)
+                entry["h"], entry["H"] = digest, day
+
+
+def _hash(path: bytes, expected: os.stat_result | None = None) -> str | None:
+    """SHA-256 of a file; None if it cannot be read, "" if it is no longer the one expected."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb", buffering=0, opener=lambda p, f: os.open(p, f | os.O_NOFOLLOW)) as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+            if expected is not None and not _same(expected, os.fstat(handle.fileno())):
+                return ""
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def _text(raw: bytes) -> list[str]:
+    """A name as ``[text]`` if it is UTF-8, else ``["", base64]``."""
+    try:
+        return [raw.decode("utf-8")]
+    except UnicodeDecodeError:
+        return ["", base64.b64encode(raw).decode()]
+
+
+def dump(witness: Witness) -> bytes:
+    """The witness in its stored form, before encryption."""
+    lines = [json.dumps({"schema": SCHEMA, **witness.header}, sort_keys=True)]
+    for path, entry in witness.entries.items():
+        name = _text(path)
+        key = {"p": name[0]} if len(name) == 1 else {"b": name[1]}
+        lines.append(json.dumps({**key, **entry}, separators=(",", ":")))
+    return gzip.compress("\n".join(lines).encode() + b"\n", compresslevel=5, mtime=0)
+
+
+def parse(data: bytes) -> Witness:
+    """The reverse of :func:`dump`."""
+    try:
+        lines = gzip.decompress(data).decode("utf-8").split("\n")
+        header = json.loads(lines[0])
+        entries: dict[bytes, Entry] = {}
+        for line in lines[1:]:
+            if line:
+                entry = json.loads(line)
+                name = entry.pop("p", None)
+                entries[name.encode() if name is not None else base64.b64decode(entry.pop("b"))] = entry
+    except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
+        raise LifeboatError(f"the witness is damaged ({type(error).__name__}): this point cannot be judged.") from error
+    if header.get("schema") != SCHEMA:
+        raise LifeboatError(
+            f"the witness has schema {header.get('schema')!r}, this engine reads {SCHEMA}: use a newer engine."
+        )
+    return Witness(header, entries)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One path that is not as recorded. ``what``: missing, extra, type, mode, owner, mtime, size, content, target, device."""
+
+    path: bytes
+    what: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Counts and differences. ``hashed`` files were compared by content; ``unjudged`` paths had changed during the run."""
+
+    paths: int
+    files: int
+    bytes: int
+    hashed: int
+    unjudged: int
+    differences: list[Difference]
+
+
+def compare(expected: Witness, root: str) -> Comparison:
+    """Compare a restored tree with the witness: every path, its metadata, and the content of every hashed file.
+
+    Left out, since duplicity does not keep it (facts): mtime of links, parts of a second, hard-link identity.
+    """
+    actual = walk(root)
+    top = os.fsencode(root)
+    found: list[Difference] = []
+    judged = {path: entry for path, entry in expected.entries.items() if "x" not in entry}
+    to_hash: list[bytes] = []
+    for path, entry in judged.items():
+        status = actual.get(path)
+        what = "missing" if status is None else _differs(entry, _entry(root, path, status))
+        if what:
+            found.append(Difference(path, what))
+        elif "h" in entry:
+            to_hash.append(path)
+    with ThreadPoolExecutor(2) as pool:
+        hashes = pool.map(lambda path: _hash(os.path.join(top, path)), to_hash)
+        found += [
+            Difference(path, "content")
+            for path, digest in zip(to_hash, hashes, strict=True)
+            if digest != judged[path]["h"]
+        ]
+    found += [Difference(path, "extra") for path in actual if path not in expected.entries]
+    files = [status.st_size for status in actual.values() if stat.S_ISREG(status.st_mode)]
+    unjudged = len(expected.entries) - len(judged)
+    unhashed = sum(1 for entry in judged.values() if entry["t"] == "f" and "h" not in entry)
+    return Comparison(
+        len(actual),
+        len(files),
+        sum(files),
+        len(to_hash),
+        unjudged + unhashed,
+        sorted(found, key=lambda d: d.path),
+    )
+
+
+def _differs(entry: Entry, actual: Entry) -> str | None:
+    if entry["t"] != actual["t"]:
+        return "type"
+    if entry["t"] == "l":
+        if entry.get("l") != actual.get("l"):
+            return "target"
+    elif entry["m"] != actual["m"]:
+        return "mode"
+    if (entry["u"], entry["g"]) != (actual["u"], actual["g"]):
+        return "owner"
+    for key, what in (("s", "size"), ("r", "device"), ("T", "mtime")):
+        if entry.get(key) != actual.get(key):
+            return what
+    return None
+
+
+def show(path: bytes) -> str:
+    """A path for people and for JSON: valid UTF-8, what is not is escaped."""
+    return path.decode("utf-8", "backslashreplace")

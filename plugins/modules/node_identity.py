@@ -1,0 +1,171 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Make or keep everything that the store knows of one node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_identity
+short_description: Make or keep a node's id, its key pair in escrow and its store user
+version_added: 0.1.0
+description:
+  - Checks the node's id and that it belongs to this machine (ledger entry C(identity), written at the first rollout).
+  - Makes the node's OpenPGP key pair in memory, stores its private half in escrow, encrypted to the recovery key and the
+    drill key, reads it back with the restorer's power and opens it. Only then the public half is returned.
+  - Ensures the store user with its policy for C(nodes/<id>/) and one key. The key named by O(access_key) is kept if the
+    store knows it. Otherwise the node has no working key, so all keys of the user are removed and a new one is made.
+  - One call per node, because each call costs a second of the controller.
+author: Lifeboat contributors
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+  - lifeboat.fleet.store
+options:
+  node_id:
+    description: The node's id, chosen once and never reused.
+    type: str
+    required: true
+  machine:
+    description: SHA-256 (hex) of C(lifeboat:) and the node's machine-id.
+    type: str
+    required: true
+  access_key:
+    description: The id of the store key that the node has installed; empty if it has none.
+    type: str
+    default: ''
+  controller_dir:
+    description: The controller's folder for credentials, with C(restorer.ini) and C(drill.key.asc).
+    type: path
+    required: true
+  recovery_public_key:
+    description: The public half of the offline recovery key.
+    type: path
+    required: true
+  provider:
+    description: How users are made. V(ceph_rgw) uses RGW's admin-ops and IAM APIs.
+    type: str
+    choices: [ceph_rgw]
+    default: ceph_rgw
+requirements:
+  - gnupg 2.2 or newer
+notes:
+  - Set C(no_log=true) on the task. The result holds a secret when a key was made.
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Enrol the node
+  lifeboat.fleet.node_identity:
+    store: "{{ lifeboat_store }}"
+    minter_credentials: "{{ lifeboat_minter_credentials }}"
+    controller_dir: "{{ lifeboat_controller_dir }}"
+    recovery_public_key: "{{ lifeboat_recovery_public_key }}"
+    node_id: node1
+    machine: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  delegate_to: localhost
+  no_log: true
+  register: enrolled
+"""
+
+RETURN = r"""
+node_id:
+  description: The node's id.
+  returned: success
+  type: str
+fingerprint:
+  description: The fingerprint of the node's key. Empty in check mode when a pair would be made.
+  returned: success
+  type: str
+public_key:
+  description: The armored public half, to be installed on the node. Empty in check mode when a pair would be made.
+  returned: success
+  type: str
+store_user:
+  description: The store user's name.
+  returned: success
+  type: str
+access_key:
+  description: The id of the node's store key. V(null) in check mode when a key would be made.
+  returned: success
+  type: str
+credentials:
+  description: A credentials file with the new key, to be installed on the node. It is a secret.
+  returned: when a key was made
+  type: str
+changes:
+  description: What was changed, or would be.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._controller import argument_spec, diff_of, location, run
+from ..module_utils.engine import bucket, enrol, times
+from ..module_utils.engine.escrow import Escrow
+from ..module_utils.engine.identities import credentials
+from ..module_utils.engine.key_files import DRILL_KEY, read_key_file
+from ..module_utils.engine.rgw_admin import RgwAdmin
+from ..module_utils.engine.store import open_store
+
+
+def desk(params: dict[str, t.Any], check: bool) -> enrol.Desk:
+    """What the enrolment works with. In check mode bucket, restorer and drill key may still be missing."""
+    place = location(params["store"], params["minter_credentials"])
+    admin = RgwAdmin(place)
+    name = params["store"]["bucket"]
+    recovery = read_key_file(params["recovery_public_key"])
+    restorer = os.path.join(params["controller_dir"], "restorer.ini")
+    drill_key = os.path.join(params["controller_dir"], DRILL_KEY)
+    if check and not bucket.exists(place):
+        return enrol.Desk(name, admin, None, None)
+    minter = open_store(place)
+    if check and not (os.path.exists(restorer) and os.path.exists(drill_key)):
+        return enrol.Desk(name, admin, minter, None)
+    reader = open_store(location(params["store"], restorer))
+    return enrol.Desk(name, admin, minter, Escrow(minter, reader, recovery, read_key_file(drill_key)))
+
+
+def work(module: AnsibleModule) -> dict[str, t.Any]:
+    """Arguments in, result out."""
+    params = module.params
+    node = enrol.Node(params["node_id"], params["machine"], params["access_key"] or None)
+    enrolled = enrol.enrol(desk(params, module.check_mode), node, times.now(), check=module.check_mode)
+    result = {
+        "changed": bool(enrolled.changes),
+        "node_id": node.node_id,
+        "fingerprint": enrolled.key.fingerprint,
+        "public_key": enrolled.key.armored.decode("ascii"),
+        "store_user": enrolled.identity.user,
+        "access_key": enrolled.identity.access_key,
+        "changes": list(enrolled.changes),
+        "diff": diff_of(enrolled.changes),
+    }
+    if enrolled.identity.key:
+        result["credentials"] = credentials(enrolled.identity.key).decode("ascii")
+    return result
+
+
+def main() -> t.NoReturn:
+    """The module's entry point."""
+    options = argument_spec(
+        node_id={"type": "str", "required": True},
+        machine={"type": "str", "required": True},
+        access_key={"type": "str", "default": "", "no_log": False},
+        controller_dir={"type": "path", "required": True},
+        recovery_public_key={"type": "path", "required": True, "no_log": False},
+        provider={"type": "str", "choices": ["ceph_rgw"], "default": "ceph_rgw"},
+    )
+    run(AnsibleModule(argument_spec=options, supports_check_mode=True), work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Identities against a store in memory that counts what is changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import identities, policies
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.identities import Wanted
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import Key
+
+
+class Memory:
+    """Users of a store; like RGW 16 it forgets a user's policies when a key is made."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, list[str]] = {}
+        self.policies: dict[tuple[str, str], policies.Document] = {}
+        self.writes = 0
+
+    def keys(self, user: str) -> list[str] | None:
+        return list(self.users[user]) if user in self.users else None
+
+    def create_user(self, user: str, display_name: str) -> None:
+        self.writes += 1
+        self.users.setdefault(user, [])
+
+    def create_key(self, user: str) -> Key:
+        self.writes += 1
+        key = Key(f"KEY{self.writes}", f"secret{self.writes}")
+        self.users[user].append(key.access_key)
+        self.policies = {name: document for name, document in self.policies.items() if name[0] != user}
+        return key
+
+    def remove_key(self, user: str, access_key: str) -> None:
+        self.writes += 1
+        self.users[user].remove(access_key)
+
+    def policy(self, user: str, name: str) -> policies.Document | None:
+        return self.policies.get((user, name))
+
+    def put_policy(self, user: str, name: str, document: policies.Document) -> None:
+        self.writes += 1
+        self.policies[user, name] = document
+
+
+NODE = Wanted("fleet", "node", "node1")
+
+
+def test_first_time_then_nothing() -> None:
+    admin = Memory()
+    made = identities.ensure(admin, NODE, None)
+    assert made.user == "lifeboat_fleet_node_node1"
+    assert made.key is not None
+    assert admin.users == {made.user: [made.key.access_key]}
+    assert admin.policies == {(made.user, "lifeboat"): policies.node_policy("fleet", "node1")}
+    writes = admin.writes
+    again = identities.ensure(admin, NODE, made.access_key)
+    assert (again.key, again.changes, again.access_key) == (None, (), made.access_key)
+    assert admin.writes == writes
+
+
+def test_check_mode_tells_and_writes_nothing() -> None:
+    admin = Memory()
+    told = identities.ensure(admin, NODE, None, check=True)
+    assert len(told.changes) == 3
+    assert (told.key, told.access_key, admin.writes) == (None, None, 0)
+
+
+@pytest.mark.parametrize("holds", [None, "UNKNOWN"])
+def test_an_owner_without_a_working_key_gets_a_new_one_and_the_old_ends(holds: str | None) -> None:
+    admin = Memory()
+    first = identities.ensure(admin, NODE, None)
+    second = identities.ensure(admin, NODE, holds)
+    assert second.key is not None
+    assert admin.users[NODE.user] == [second.key.access_key]
+    assert first.access_key != second.access_key
+    assert admin.policies, "the policy was not put back after the new key"
+
+
+def test_leftover_keys_go() -> None:
+    admin = Memory()
+    first = identities.ensure(admin, NODE, None)
+    extra = admin.create_key(NODE.user)
+    identities.ensure(admin, NODE, first.access_key)
+    assert extra.access_key not in admin.users[NODE.user]
+
+
+def test_a_changed_policy_is_put_back() -> None:
+    admin = Memory()
+    made = identities.ensure(admin, NODE, None)
+    admin.policies[made.user, "lifeboat"] = policies.restorer_policy("fleet")
+    again = identities.ensure(admin, NODE, made.access_key)
+    assert again.changes == (f"set the policy of {made.user}",)
+    assert admin.policies[made.user, "lifeboat"] == NODE.policy
+
+
+def test_credentials_go_to_a_private_file(tmp_path: Path) -> None:
+    admin, path = Memory(), tmp_path / "restorer.ini"
+    wanted = Wanted("fleet", "restorer")
+    identities.ensure_file(admin, wanted, str(path), check=True)
+    assert not path.exists()
+    made = identities.ensure_file(admin, wanted, str(path))
+    assert oct(path.stat().st_mode & 0o777) == "0o600"
+    assert identities.installed_key(str(path)) == made.access_key
+    assert identities.ensure_file(admin, wanted, str(path)).changes == ()
+    os.chmod(path, 0o640)
+    with pytest.raises(Refused, match="others may read"):
+        identities.ensure_file(admin, wanted, str(path))
+    path.chmod(0o600)
+    path.write_text("nonsense")
+    with pytest.raises(LifeboatError, match="not a credentials file"):
+        identities.ensure_file(admin, wanted, str(path))
+
+
+@pytest.mark.parametrize(
+    ("power", "node"), [("node", None), ("restorer", "node1"), ("minter", None), ("node", "Node1")]
+)
+def test_impossible_identities(power: str, node: str | None) -> None:
+    with pytest.raises(Refused):
+        Wanted("fleet", power, node)
+
+
+def test_a_key_does_not_show_its_secret() -> None:
+    assert "hidden" not in repr(Key("ID", "hidden"))

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Policy documents, judged by a small evaluator of our own, and the names of nodes and users."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import policies
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import Refused
+
+BUCKET = "fleet-1"
+
+
+def allows(document: policies.Document, action: str, path: str | None, prefix: str | None = None) -> bool:
+    """Whether a document of Allow statements allows the action on an object (or the bucket, path None)."""
+    resource = f"arn:aws:s3:::{BUCKET}" + ("" if path is None else f"/{path}")
+    for statement in document["Statement"]:
+        assert statement["Effect"] == "Allow"
+        condition = statement.get("Condition")
+        wanted = condition["StringLike"]["s3:prefix"] if condition else None
+        if (
+            action in statement["Action"]
+            and any(fnmatch.fnmatchcase(resource, item) for item in statement["Resource"])
+            and (wanted is None or (prefix is not None and any(fnmatch.fnmatchcase(prefix, item) for item in wanted)))
+        ):
+            return True
+    return False
+
+
+NODE_CASES = [
+    # action, object, prefix of a list, allowed
+    ("s3:PutObject", "nodes/node1/repo/www/x", None, True),
+    ("s3:GetObject", "nodes/node1/records/www/x", None, True),
+    ("s3:DeleteObject", "nodes/node1/repo/www/x", None, True),
+    ("s3:ListBucket", None, "nodes/node1/", True),
+    ("s3:ListBucket", None, "nodes/node1/repo/www/", True),
+    ("s3:ListBucket", None, None, False),  # HeadBucket, and a list of everything
+    ("s3:ListBucket", None, "", False),
+    ("s3:ListBucket", None, "nodes/", False),
+    ("s3:ListBucket", None, "nodes/node1", False),  # would show node10
+    ("s3:ListBucket", None, "nodes/node10/", False),
+    ("s3:PutObject", "nodes/node10/repo/www/x", None, False),
+    ("s3:GetObject", "nodes/node10/repo/www/x", None, False),
+    ("s3:GetObject", "nodes/node1", None, False),
+    ("s3:GetObject", "escrow/node1/F.gpg", None, False),
+    ("s3:GetObject", "ledger/identity/node1/t.json", None, False),
+    ("s3:PutObject", "drills/t/report.json", None, False),
+    ("s3:DeleteObjectVersion", "nodes/node1/repo/www/x", None, False),
+    ("s3:GetObjectVersion", "nodes/node1/repo/www/x", None, False),
+    ("s3:ListBucketVersions", None, "nodes/node1/", False),
+    ("s3:PutBucketVersioning", None, None, False),
+    ("s3:PutObjectAcl", "nodes/node1/x", None, False),
+]
+
+
+@pytest.mark.parametrize(("action", "path", "prefix", "allowed"), NODE_CASES)
+def test_a_node_keeps_to_its_prefix(action: str, path: str | None, prefix: str | None, allowed: bool) -> None:
+    assert allows(policies.node_policy(BUCKET, "node1"), action, path, prefix) is allowed
+
+
+ACTIONS = ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:AbortMultipartUpload", "s3:PutBucketPolicy"]
+
+
+@pytest.mark.parametrize(
+    ("action", "path"),
+    list(itertools.product(ACTIONS, ["nodes/node1/x", "escrow/n/x", "drills/x", "ledger/drill/x", None])),
+)
+def test_a_restorer_changes_nothing(action: str, path: str | None) -> None:
+    assert not allows(policies.restorer_policy(BUCKET), action, path)
+
+
+def test_a_restorer_reads_everything() -> None:
+    document = policies.restorer_policy(BUCKET)
+    for path in ("nodes/node1/x", "escrow/n/x", "drills/x", "ledger/identity/x"):
+        assert allows(document, "s3:GetObject", path)
+        assert allows(document, "s3:GetObjectVersion", path)
+    assert allows(document, "s3:ListBucket", None)
+    assert allows(document, "s3:ListBucketVersions", None)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("drills/t/report.json", True),
+        ("ledger/drill/node1/t.json", True),
+        ("ledger/identity/node1/t.json", False),
+        ("ledger/drill", False),
+        ("nodes/node1/x", False),
+        ("escrow/node1/x", False),
+    ],
+)
+def test_evidence_is_only_added(path: str, allowed: bool) -> None:
+    document = policies.evidence_policy(BUCKET)
+    assert allows(document, "s3:PutObject", path) is allowed
+    for action in ("s3:GetObject", "s3:DeleteObject", "s3:DeleteObjectVersion"):
+        assert not allows(document, action, path)
+    assert not allows(document, "s3:ListBucket", None, "drills/")
+
+
+node_ids = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,62}", fullmatch=True).filter(lambda x: x not in policies.RESERVED)
+
+
+@given(node_ids, node_ids)
+def test_no_node_reaches_another(one: str, other: str) -> None:
+    document = policies.node_policy(BUCKET, one)
+    same = one == other
+    assert allows(document, "s3:GetObject", f"nodes/{other}/repo/x") is same
+    assert allows(document, "s3:ListBucket", None, f"nodes/{other}/") is same
+
+
+@given(node_ids)
+def test_documents_hold_no_variables_and_fit(node_id: str) -> None:
+    text = json.dumps(policies.node_policy(BUCKET, node_id))
+    assert "${" not in text
+    assert len(text) < 2048  # AWS: all inline policies of a user together
+
+
+@pytest.mark.parametrize("node_id", ["node1", "a", "0", "web-1.example.org", "a_b", "x" * 63, "node"])
+def test_good_ids(node_id: str) -> None:
+    assert policies.check_node_id(node_id) == node_id
+
+
+@pytest.mark.parametrize(
+    "node_id",
+    ["", "Node1", "-a", ".a", "..", "_a", "a/b", "a b", "a*", "a?", "a\n", "é", "x" * 64, "a$b", "drill", "all"],
+)
+def test_bad_ids(node_id: str) -> None:
+    with pytest.raises(Refused, match=r"choose|use up to") as error:
+        policies.check_node_id(node_id)
+    assert str(error.value).endswith(".")
+
+
+@pytest.mark.parametrize("bucket", ["", "ab", "Fleet", "a_b", "-ab", "ab-", "a..b", "a/b", "x" * 64, "a*b"])
+def test_bad_buckets(bucket: str) -> None:
+    with pytest.raises(Refused):
+        policies.node_policy(bucket, "node1")
+
+
+buckets = st.from_regex(r"[a-z0-9][a-z0-9-]{1,20}[a-z0-9]", fullmatch=True)
+identities = st.one_of(
+    st.tuples(buckets, st.just("node"), node_ids),
+    st.tuples(buckets, st.sampled_from(["restorer", "evidence"]), st.none()),
+)
+
+
+@given(identities, identities)
+def test_users_of_two_identities_differ(one: tuple[str, str, str | None], other: tuple[str, str, str | None]) -> None:
+    assert (policies.user_name(*one) == policies.user_name(*other)) is (one == other)
+
+
+def test_users_of_look_alikes_differ() -> None:
+    assert policies.user_name("a-b", "node", "restorer") != policies.user_name("a-b-node", "restorer")
