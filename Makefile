@@ -7,8 +7,10 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 # The lab that lab-*, demo and playbooks use; several can live side by side.
-LAB ?= demo
-export LIFEBOAT_LAB = $(LAB)
+ifndef LAB
+LAB := $(or $(LIFEBOAT_LAB),demo)
+endif
+export LIFEBOAT_LAB := $(LAB)
 export ANSIBLE_CONFIG = $(CURDIR)/ansible.cfg
 # Our tools first, and nothing of the caller's own Python.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

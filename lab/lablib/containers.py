@@ -19,6 +19,9 @@ from .host import Host
 from .process import Result, run
 from .topology import LABEL_HOST, LABEL_NAME, LABEL_STATE, Machine
 
+# Ours, from lab/images/rootfs/common: it prepares the mount tree and becomes systemd.
+INIT = "/usr/local/lib/lifeboat-lab/init"
+
 
 @dataclass(frozen=True)
 class Container:
@@ -99,6 +102,7 @@ def create_argv(lab: str, state_dir: Path, machine: Machine, subnet: str, image:
 
     SYS_ADMIN: without it no unit can sandbox itself (226/NAMESPACE) and trixie's journald fails.
     DAC_READ_SEARCH: podman's bounding set lacks it, and a unit that asks for it would start without.
+    AUDIT_WRITE: without it every sudo complains on stderr.
     """
     names = topology.STORE_NAMES if machine.name == "store" else (machine.name,)
     network = [f"ip={topology.address(subnet, machine)}", *(f"alias={name}" for name in names)]
@@ -112,12 +116,12 @@ def create_argv(lab: str, state_dir: Path, machine: Machine, subnet: str, image:
         "--systemd=always",
         "--cgroupns=private",
         "--stop-signal=SIGRTMIN+3",
-        *("--cap-add", "SYS_ADMIN", "--cap-add", "DAC_READ_SEARCH"),
+        *("--cap-add", "SYS_ADMIN", "--cap-add", "DAC_READ_SEARCH", "--cap-add", "AUDIT_WRITE"),
         *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
         *(word for limit in ulimits for word in ("--ulimit", limit)),
         "--pull=never",
         image,
-        "/sbin/init",
+        INIT,
     ]
 
 

@@ -46,7 +46,7 @@ def inventory(fleet: dict[str, Any], controller_python: str) -> dict[str, Any]:
             "lab_state": state_dir,
         },
     }
-    # localhost is for delegation and local plays: in no group, so that `hosts: all` stays the fleet.
-    document["ungrouped"] = {"hosts": []}
+    # Listed, and not left implicit: an implicit localhost would see neither its interpreter nor the store.
+    document["ungrouped"] = {"hosts": ["localhost"]}
     document["_meta"] = {"hostvars": hostvars}
     return document

@@ -134,10 +134,9 @@ class Lab:
         done = containers.execute(self.host, container, ["python3", "-", *arguments], stdin=SEED.read_bytes())
         return "data made" if json.loads(done.out)["seeded"] else "data present"
 
-    def bring_up(self, machine: Machine, known: Mapping[str, Container], make: Callable[[Machine], str]) -> tuple[str, Booted]:
-        """Create or start one host as far as it needs that, wait for it, seed it; return its id and what it said."""
+    def bring_up(self, machine: Machine, subnet: str, container: Container | None, make: Callable[[Machine], str]) -> Booted:
+        """Create or start one host as far as it needs that, wait for it, seed it; return what it said."""
         start, done = time.monotonic(), []
-        container = known.get(machine.name)
         identity = container.id if container else make(machine)
         if container is None:
             done.append("created")
@@ -145,14 +144,18 @@ class Lab:
             run(self.host.podman("start", identity))
             done.append("started")
         booted = self.boot(machine, identity)
-        if machine.group != "lab_store":
+        if machine.name == "store":
+            self.serve(identity, subnet, created=container is None)
+            done.append("answers over TLS")
+        else:
             done.append(self.seed(machine, identity))
         degraded = f", systemd degraded by {booted.failed}" if booted.state == "degraded" else ""
         self.say(f"{machine.name}: {', '.join(done) or 'running'}{degraded}", time.monotonic() - start)
-        return identity, booted
+        return booted
 
-    def credentials(self, container: str, created: bool) -> None:
-        """Fetch the store administrator's credentials, again when the store is new."""
+    def serve(self, container: str, subnet: str, created: bool) -> None:
+        """Wait until the store answers; fetch its administrator's credentials, again when the store is new."""
+        store.wait(f"https://{topology.address(subnet, topology.machine('store'))}:{topology.STORE_PORT}", self.state.ca)
         if created:
             self.state.minter.unlink(missing_ok=True)
         if not self.state.minter.exists():
@@ -189,17 +192,13 @@ def up(host: Host, name: str, state: State, say: Say) -> None:
         return lab.create(machine, subnet, ready[machine.image], proxies)
 
     with ThreadPoolExecutor(max_workers=len(FLEET)) as pool:
-        jobs = {machine.name: pool.submit(lab.bring_up, machine, known, make) for machine in FLEET}
+        jobs = {each.name: pool.submit(lab.bring_up, each, subnet, known.get(each.name), make) for each in FLEET}
         hosts = {each: job.result() for each, job in jobs.items()}
     start = time.monotonic()
-    addresses = {machine.name: topology.address(subnet, machine) for machine in FLEET}
-    write(state.known_hosts, ssh.known_hosts({addresses[each]: booted.key for each, (_id, booted) in hosts.items()}), 0o600)
+    addresses = {each.name: topology.address(subnet, each) for each in FLEET}
+    write(state.known_hosts, ssh.known_hosts({addresses[each]: booted.key for each, booted in hosts.items()}), 0o600)
     with ThreadPoolExecutor(max_workers=len(FLEET)) as pool:
         for _none in pool.map(lambda each: ssh.wait(state, each, addresses[each]), addresses):
             pass
     say("ssh answers on every host", time.monotonic() - start)
-    start = time.monotonic()
-    store.wait(f"https://{addresses['store']}:{topology.STORE_PORT}", state.ca)
-    lab.credentials(hosts["store"][0], "store" not in known)
-    say("the store answers over TLS", time.monotonic() - start)
     write(state.fleet, json.dumps(topology.fleet_document(name, subnet, state.folder), indent=2) + "\n")

@@ -37,12 +37,6 @@ options:
       node_ca_bundle:
         description: The same on nodes. Not used here.
         type: path
-  minter_credentials:
-    description:
-      - Credentials of the store's administrator, an AWS shared-credentials file with a C([default]) profile.
-      - On Ceph RGW, a user with the caps C(users=*;user-policy=*) who owns the bucket.
-    type: path
-    required: true
 requirements:
   - boto3 and botocore (requirements.txt) in the Python that runs the module
 notes:
@@ -50,4 +44,30 @@ notes:
 attributes:
   platform:
     platforms: posix
+"""
+
+    READER = r"""
+options:
+  credentials:
+    description: Credentials of the restorer (read-only), a file in AWS form with a profile C(default).
+    type: path
+    required: true
+  profiles:
+    description: What must be backed up, as the inventory says. For each host its profiles by name (C(lifeboat_profiles)).
+    type: dict
+    required: true
+  ids:
+    description: Node ids of hosts whose id is not their name.
+    type: dict
+    default: {}
+"""
+
+    MINTER = r"""
+options:
+  minter_credentials:
+    description:
+      - Credentials of the store's administrator, an AWS shared-credentials file with a C([default]) profile.
+      - On Ceph RGW, a user with the caps C(users=*;user-policy=*) who owns the bucket.
+    type: path
+    required: true
 """

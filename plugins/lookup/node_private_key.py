@@ -28,7 +28,7 @@ options:
     required: true
   recovery_key:
     description: Private recovery key (a file) to use instead of the drill key. Empty means the drill key.
-    type: path
+    type: str
     default: ''
   passphrase:
     description: The recovery key's passphrase, if it has one.
@@ -36,7 +36,7 @@ options:
     default: ''
   credentials:
     description: Credentials that may read the store, instead of C(restorer.ini). Empty means that file.
-    type: path
+    type: str
     default: ''
   fingerprint:
     description: Which of the node's keys. Empty means the newest.
@@ -83,14 +83,15 @@ class LookupModule(LookupBase):
         """One armored private key per id."""
         self.set_options(var_options=variables, direct=kwargs)
         store, folder = self.get_option("store"), self.get_option("controller_dir")
-        key_file = self.get_option("recovery_key") or os.path.join(folder, DRILL_KEY)
+        key_file = os.path.expanduser(self.get_option("recovery_key") or os.path.join(folder, DRILL_KEY))
+        credentials = os.path.expanduser(self.get_option("credentials") or os.path.join(folder, "restorer.ini"))
         try:
             place = Location(
                 url=f"s3://{store['bucket']}",
                 endpoint_url=store.get("endpoint_url") or None,
                 region=store.get("region") or "us-east-1",
                 ca_bundle=store.get("ca_bundle") or None,
-                credentials_file=self.get_option("credentials") or os.path.join(folder, "restorer.ini"),
+                credentials_file=credentials,
             )
             fingerprint, passphrase = self.get_option("fingerprint") or None, self.get_option("passphrase") or None
             return [open_key(place, term, fingerprint, key_file, passphrase).decode("ascii") for term in terms]

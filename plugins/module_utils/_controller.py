@@ -10,12 +10,15 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from .engine.errors import LifeboatError
+from .engine.fleet import Wanted
+from .engine.policies import check_node_id
+from .engine.profile import check_name
 from .engine.store import Location
 
 Arguments = dict[str, t.Any]
 
 # documented in doc_fragments/store.py
-_STORE: Arguments = {
+STORE: Arguments = {
     "type": "dict",
     "required": True,
     "options": {
@@ -31,7 +34,27 @@ _STORE: Arguments = {
 
 def argument_spec(**options: Arguments) -> Arguments:
     """The options that every one of these modules has, and its own."""
-    return {"store": _STORE, "minter_credentials": {"type": "path", "required": True}, **options}
+    return {"store": STORE, "minter_credentials": {"type": "path", "required": True}, **options}
+
+
+def reader_spec(**options: Arguments) -> Arguments:
+    """The options of modules that read the fleet's state, and their own."""
+    return {
+        "store": STORE,
+        "credentials": {"type": "path", "required": True},
+        "profiles": {"type": "dict", "required": True},
+        "ids": {"type": "dict", "default": {}},
+        **options,
+    }
+
+
+def wanted(params: t.Mapping[str, t.Any]) -> list[Wanted]:
+    """What the inventory says must be backed up, in its order."""
+    return [
+        Wanted(check_node_id(params["ids"].get(host) or host), check_name(profile))
+        for host, profiles in params["profiles"].items()
+        for profile in profiles or ()
+    ]
 
 
 def location(store: t.Mapping[str, t.Any], credentials_file: str) -> Location:

@@ -1,6 +1,7 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ description:
   - A backup of a O(profile) runs as the unit C(lifeboat-backup@<profile>), as its timer would run it.
 version_added: 0.1.0
 author: Lifeboat contributors (@lifeboat)
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
 options:
   operation:
     description:
@@ -100,11 +103,9 @@ requirements:
   - The Lifeboat engine of the same version on the host (role P(lifeboat.fleet.duplicity#role)).
 attributes:
   check_mode:
-    description: Can predict changes without writing anything.
     support: full
     details: It checks request and restore point; it does not compare an existing O(dest).
   diff_mode:
-    description: Shows what would change.
     support: none
 notes:
   - Needs root on the host, for owners and modes of restored files and for starting the unit.

@@ -1,6 +1,7 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
 from __future__ import annotations
 
@@ -8,75 +9,41 @@ DOCUMENTATION = r"""
 module: fleet_info
 short_description: State of a fleet's backups, read from the store
 description:
-  - Reads the records and listings of all wanted profiles from the store, holds them against the inventory, and judges each.
+  - Reads the records and listings of all wanted profiles from the store, holds them against the inventory, and judges
+    each of them.
   - Runs on the controller with a read-only key. No node is contacted, nothing is decrypted.
 version_added: 0.1.0
 author: Lifeboat contributors (@lifeboat)
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+  - lifeboat.fleet.store
+  - lifeboat.fleet.store.reader
 options:
-  store:
-    description: The bucket's place and the restorer's credentials.
-    type: dict
-    required: true
-    suboptions: &store
-      bucket:
-        description: Bucket name.
-        type: str
-        required: true
-      endpoint_url:
-        description: Endpoint of a store that is not AWS.
-        type: str
-      region:
-        description: Region.
-        type: str
-        default: us-east-1
-      ca_bundle:
-        description: Certificates to trust (PEM), for a store with a private CA.
-        type: path
-      credentials_file:
-        description: Credentials file in AWS form, profile C(default).
-        type: path
-        required: true
-  wanted:
-    description: What the inventory says must be backed up.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      node:
-        description: Node id.
-        type: str
-        required: true
-      profile:
-        description: Profile name.
-        type: str
-        required: true
   rpo_hours:
-    description: Age in hours that the newest restore point may have.
+    description: Age in hours that the newest restore point of a profile may have.
     type: float
     default: 26
 attributes:
   check_mode:
-    description: Can run in check mode without changing anything.
     support: full
   diff_mode:
-    description: Shows what would change.
     support: none
 """
 
 EXAMPLES = r"""
-- name: Judge the whole fleet
+- name: Judge two nodes
   lifeboat.fleet.fleet_info:
-    store:
-      bucket: lifeboat
-      credentials_file: /etc/lifeboat-controller/restorer.ini
-    wanted:
-      - {node: web1, profile: site}
+    store: {bucket: lifeboat}
+    credentials: /etc/lifeboat-controller/restorer.ini
+    profiles:
+      web1: {site: {}}
+      web2: {site: {}}
   delegate_to: localhost
 """
 
 RETURN = r"""
 rows:
-  description: One entry per wanted profile.
+  description: One entry per wanted profile of a node.
   type: list
   elements: dict
   returned: always
@@ -87,20 +54,39 @@ behind:
   returned: always
   sample: 0
 table:
-  description: The rows as lines of text, worst first.
-  type: list
-  elements: str
+  description: The rows as text, worst first.
+  type: str
   returned: always
-  sample: ["node  profile  state"]
+  sample: "node  profile  state"
 """
 
-from ..module_utils._controller import engine_module, store_location
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._controller import Arguments, location, reader_spec, run, wanted
 from ..module_utils.engine import fleet, ledger, report, times
 from ..module_utils.engine.store import open_store
 
-WANTED = {
-    "type": "list",
-    "elements": "dict",
-    "required": True,
-    "options": {"node": {"type": "str", "required": True}, "profile": {"type": "str", "required": True}},
-}
+
+def work(module: AnsibleModule) -> Arguments:
+    """Read, judge, show."""
+    place = location(module.params["store"], module.params["credentials"])
+    drilled = fleet.drilled(ledger.read_all(open_store(place), "drill"))
+    now = times.now()
+    rows = [
+        fleet.status(corner, now, module.params["rpo_hours"], drilled.get(corner.wanted)).to_dict()
+        for corner in fleet.read(place, wanted(module.params))
+    ]
+    behind = sum(1 for row in rows if row["state"] != "ok")
+    return {"changed": False, "rows": rows, "behind": behind, "table": report.status_table(rows)}
+
+
+def main() -> t.NoReturn:
+    """The module's entry point."""
+    spec = reader_spec(rpo_hours={"type": "float", "default": 26.0})
+    run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ description:
   - Runs on the controller. An archive that exists is not made again.
 version_added: 0.1.0
 author: Lifeboat contributors (@lifeboat)
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
 options:
   requirements:
     description: Requirements file with hashes.
@@ -32,10 +35,8 @@ options:
     default: x86_64
 attributes:
   check_mode:
-    description: Can run in check mode without changing anything.
     support: full
   diff_mode:
-    description: Shows what would change.
     support: none
 """
 

@@ -10,7 +10,7 @@ module: node_identity
 short_description: Make or keep a node's id, its key pair in escrow and its store user
 version_added: 0.1.0
 description:
-  - Checks the node's id and that it belongs to this machine (ledger entry C(identity), written at the first rollout).
+  - Checks the node's id and that it belongs to this machine (ledger entry C(identity), written at first rollout).
   - Makes the node's OpenPGP key pair in memory, stores its private half in escrow, encrypted to the recovery key and the
     drill key, reads it back with the restorer's power and opens it. Only then the public half is returned.
   - Ensures the store user with its policy for C(nodes/<id>/) and one key. The key named by O(access_key) is kept if the
@@ -20,6 +20,7 @@ author: Lifeboat contributors
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - lifeboat.fleet.store
+  - lifeboat.fleet.store.minter
 options:
   node_id:
     description: The node's id, chosen once and never reused.

@@ -17,6 +17,7 @@ author: Lifeboat contributors
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - lifeboat.fleet.store
+  - lifeboat.fleet.store.minter
 options:
   state:
     description: The bucket is there.
@@ -30,6 +31,11 @@ options:
         named in RV(unsupported).
     type: bool
     default: true
+  provider:
+    description: What kind of store it is, because each lacks something else.
+    type: str
+    choices: [ceph_rgw]
+    default: ceph_rgw
 attributes:
   check_mode:
     support: full
@@ -58,13 +64,15 @@ bucket:
       description: V(Enabled), V(Suspended) or V(off).
       type: str
     public_access_blocked:
-      description: Whether all four public access blocks are on.
+      description: Whether the public access blocks that this store has are on.
       type: bool
     tls_only:
       description: Whether plain http is refused by the bucket's policy.
       type: bool
 unsupported:
-  description: Settings that this store cannot keep, of V(public_access_block) and V(tls_only).
+  description:
+    - Settings that this store cannot keep, of V(block_public_acls) (RGW refuses every upload with it; public ACLs are
+      ignored instead), V(public_access_block) and V(tls_only).
   returned: success
   type: list
   elements: str
@@ -82,9 +90,11 @@ from ..module_utils.engine import bucket
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     """Arguments in, result out."""
     place = location(module.params["store"], module.params["minter_credentials"])
-    result = bucket.ensure(place, tls_only=module.params["tls_only"], check=module.check_mode)
+    result = bucket.ensure(
+        place, provider=module.params["provider"], tls_only=module.params["tls_only"], check=module.check_mode
+    )
     for name in result.unsupported:
-        module.warn(f"this store does not support {name}: see the module's documentation.")
+        module.warn(f"this store does not support {name}: see ansible-doc lifeboat.fleet.store_bucket.")
     before, after = asdict(result.before), asdict(result.after)
     return {
         "changed": before != after,
@@ -98,6 +108,7 @@ def main() -> t.NoReturn:
     """The module's entry point."""
     options = argument_spec(
         state={"type": "str", "choices": ["present"], "default": "present"},
+        provider={"type": "str", "choices": ["ceph_rgw"], "default": "ceph_rgw"},
         tls_only={"type": "bool", "default": True},
     )
     run(AnsibleModule(argument_spec=options, supports_check_mode=True), work)

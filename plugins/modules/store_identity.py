@@ -18,6 +18,7 @@ author: Lifeboat contributors
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - lifeboat.fleet.store
+  - lifeboat.fleet.store.minter
 options:
   power:
     description:

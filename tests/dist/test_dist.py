@@ -47,6 +47,7 @@ class Installed:
             cwd=self.folder,
             env=environment,
             capture_output=True,
+            check=False,
             text=True,
             timeout=300,
         )
@@ -92,25 +93,26 @@ def test_it_is_installed_under_its_name(installed: Installed) -> None:
     assert {"lifeboat.fleet": {"version": VERSION}} in listing.values()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_is_documented(installed: Installed, module: str) -> None:
-    name = f"lifeboat.fleet.{module}"
-    document = json.loads(installed.run("ansible-doc", "--json", "-t", "module", name).stdout)[name]
-    assert document["doc"]["short_description"]
-    assert document["examples"].strip()
+# One call for all of them: starting Ansible takes longer than the check.
+def test_every_module_is_documented(installed: Installed) -> None:
+    names = [f"lifeboat.fleet.{name}" for name in MODULES]
+    documents = json.loads(installed.run("ansible-doc", "--json", "-t", "module", *names).stdout)
+    assert [name for name in names if not documents[name]["doc"]["short_description"]] == []
+    assert [name for name in names if not (documents[name]["examples"] or "").strip()] == []
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_a_role_is_documented(installed: Installed, role: str) -> None:
-    name = f"lifeboat.fleet.{role}"
-    document = json.loads(installed.run("ansible-doc", "--json", "-t", "role", name).stdout)[name]
-    assert "main" in document["entry_points"]
+@pytest.mark.skipif(not ROLES, reason="no role has an argument spec yet")
+def test_every_role_is_documented(installed: Installed) -> None:
+    names = [f"lifeboat.fleet.{name}" for name in ROLES]
+    documents = json.loads(installed.run("ansible-doc", "--json", "-t", "role", *names).stdout)
+    assert [name for name in names if "main" not in documents[name]["entry_points"]] == []
 
 
-@pytest.mark.parametrize("playbook", PLAYBOOKS)
-def test_a_playbook_is_found_by_its_full_name(installed: Installed, playbook: str) -> None:
-    # Everything a playbook names (roles, modules, other playbooks) must be in the tarball.
-    installed.run("ansible-playbook", "-i", "localhost,", "--syntax-check", f"lifeboat.fleet.{playbook}")
+@pytest.mark.skipif(not PLAYBOOKS, reason="there is no playbook yet")
+def test_every_playbook_is_found_by_its_full_name(installed: Installed) -> None:
+    """Everything that a playbook names (roles, modules, other playbooks) must be in the tarball."""
+    names = [f"lifeboat.fleet.{name}" for name in PLAYBOOKS]
+    installed.run("ansible-playbook", "-i", "localhost,", "--syntax-check", *names)
 
 
 BACKUP = {"operation": "backup", "source": "/etc", "target": "file:///nowhere"}

@@ -143,65 +143,63 @@ class _Run:
 
     def all(self) -> Result:
         store = open_store(self.profile.store)
-        before_sets = self._collection(store)
+        stored = self._collection(store)
         records = [] if self.profile.bare else record.read_all(store, self.profile.records)[0]
-        started = self._after(before_sets)
-        choice = choose(self.profile, self.wish, before_sets, records, self._cached(), started)
+        started = self._after(stored)
+        choice = choose(self.profile, self.wish, stored, records, self._cached(), started)
         excluded = matcher(self.profile.exclude)
         last = self._last()
         before = witness.walk(self.profile.source, excluded)
         if choice.chain is not None:
             self._read_closely(witness.closely(before, last, choice.chain.sets[-1].moment.timestamp() - 2))
-        finished = execute.run(
-            command.backup(self.profile, choice.mode, self.work),
+        finished = self._duplicity(choice.mode)
+        now_stored = self._collection(store)
+        made = _made(stored, now_stored)
+        chain = next((chain for chain in now_stored.chains if made in chain.sets), None)
+        missing = ["the new set"] if made is None else made.gaps if chain else ["the set it builds on"]
+        verdict = outcome.decide(finished, missing=missing)
+        entry = self._entry(started, finished, verdict, made.kind if made else choice.mode)
+        warnings = [f"a full was made, since {choice.reason}."] if choice.reason else []
+        if verdict.outcome is outcome.Outcome.FAILED or made is None or chain is None:
+            self._publish(store, entry, started)
+            return Result(entry, True, f"The backup failed: {verdict.failure}", outcome.detail(finished), warnings)
+        after = witness.walk(self.profile.source, excluded)
+        seen = witness.observe(self.profile.source, before, after, last, _day(started))
+        warnings += _doubts(seen)
+        entry = replace(
+            entry,
+            outcome="warning" if warnings else entry.outcome,
+            set_time=made.time,
+            chain=chain.time,
+            files=seen.files,
+            bytes=seen.bytes,
+            objects=self._objects(store, made),
+        )
+        return self._commit(store, entry, seen, started, warnings)
+
+    def _duplicity(self, mode: str) -> execute.Finished:
+        return execute.run(
+            command.backup(self.profile, mode, self.work),
             command.environment(self.profile.store, self.work, os.environ),
             log=self.work.log,
             timeout=self.profile.timeout,
             stall_timeout=self.profile.stall_timeout,
             keep=[self.descriptor],
         )
-        made = _made(before_sets, self._collection(store))
-        missing = made.gaps if made else ["the new set"]
-        verdict = outcome.decide(finished, missing=missing)
-        base = Record(
+
+    def _entry(self, started: datetime, finished: execute.Finished, verdict: outcome.Verdict, mode: str) -> Record:
+        return Record(
             operation="backup",
             outcome=verdict.outcome.value,
             started=stamp(started),
-            seconds=0,
+            seconds=_since(started),
             node=self.profile.node,
             profile=None if self.profile.bare else self.profile.name,
-            mode=made.kind if made else choice.mode,
+            mode=mode,
             failure=verdict.failure,
             exit_code=finished.exit_code,
             warnings=record.warnings_of(finished.events),
         )
-        warnings = [f"a full was made, since {choice.reason}."] if choice.reason else []
-        if verdict.outcome is outcome.Outcome.FAILED or made is None:
-            failed = replace(base, seconds=_since(started))
-            self._publish(store, failed, started)
-            return Result(failed, True, f"The backup failed: {verdict.failure}", outcome.detail(finished), warnings)
-        seen = witness.observe(
-            self.profile.source,
-            before,
-            witness.walk(self.profile.source, excluded),
-            last,
-            _day(started),
-        )
-        if seen.rotten:
-            warnings.append(
-                f"{len(seen.rotten)} file(s) changed their content but not their times, so no incremental holds that: "
-                f"check the disk, then run a full (first: {witness.show(seen.rotten[0])})."
-            )
-        done = replace(
-            base,
-            outcome="warning" if warnings else base.outcome,
-            set_time=made.time,
-            chain=made.time if made.kind == "full" else self._chain(store, made),
-            files=seen.files,
-            bytes=seen.bytes,
-            objects=self._objects(store, made),
-        )
-        return self._commit(store, done, seen, started, warnings)
 
     def _read_closely(self, paths: list[bytes]) -> None:
         listing = os.path.join(self.work.temporary, "changed")
@@ -226,12 +224,6 @@ class _Run:
                 return moment
             time.sleep(1)
         raise LifeboatError(f"the clock is behind the newest set ({newest}): set this node's clock, then run again.")
-
-    def _chain(self, store: ObjectStore, made: chains.BackupSet) -> str | None:
-        for chain in self._collection(store).chains:
-            if any(item.time == made.time for item in chain.sets):
-                return chain.time
-        return None
 
     def _objects(self, store: ObjectStore, made: chains.BackupSet) -> list[Object]:
         """The set's objects as uploaded; those that an earlier, killed run had uploaded are looked up in the store."""
@@ -280,7 +272,7 @@ class _Run:
         done = replace(done, seconds=_since(started))
         self._publish(store, done, started)
         message = f"Backed up {done.files} files in a new {done.mode} of {done.set_time}."
-        return Result(done, True, message, warnings=warnings, extra={"unread": len(seen.unread)})
+        return Result(done, True, message, warnings=warnings)
 
     def _publish(self, store: ObjectStore, entry: Record, started: datetime) -> None:
         if not self.profile.bare:
@@ -299,6 +291,22 @@ def _made(before: chains.Collection, after: chains.Collection) -> chains.BackupS
         key=lambda item: item.time,
         default=None,
     )
+
+
+def _doubts(seen: witness.Witness) -> list[str]:
+    """What the witness found that no duplicity would tell."""
+    doubts = []
+    if seen.rotten:
+        doubts.append(
+            f"{len(seen.rotten)} file(s) changed their content but not their times, so no incremental holds that: "
+            f"check the disk, then run a full (first: {witness.show(seen.rotten[0])})."
+        )
+    if seen.unread:
+        doubts.append(
+            f"{len(seen.unread)} file(s) could not be read for the witness, so no drill can prove them "
+            f"(first: {witness.show(seen.unread[0])})."
+        )
+    return doubts
 
 
 def _since(started: datetime) -> float:

@@ -12,12 +12,10 @@ from .errors import LifeboatError, Refused
 from .policies import TLS_ONLY, Document, check_bucket, tls_only_statement
 from .store import Location, explain, s3_client
 
-_BLOCK = {
-    "BlockPublicAcls": True,
-    "IgnorePublicAcls": True,
-    "BlockPublicPolicy": True,
-    "RestrictPublicBuckets": True,
-}
+# Without BlockPublicAcls: on RGW (18.2.7, tried) it refuses every upload, also those that name no ACL. Public ACLs can
+# be written there, but IgnorePublicAcls takes their effect away.
+_BLOCK = {"IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True}
+_LACKS = {"ceph_rgw": ("block_public_acls",)}
 _UNKNOWN_TO_STORE = {"NotImplemented", "MethodNotAllowed", "XNotImplemented", "400", "405", "501"}
 _NOT_SET = {"NoSuchPublicAccessBlockConfiguration", "NoSuchBucketPolicy", "NoSuchBucket", "404"}
 
@@ -41,12 +39,13 @@ class Result:
     unsupported: tuple[str, ...]
 
 
-def ensure(location: Location, *, tls_only: bool = True, check: bool = False) -> Result:
+def ensure(location: Location, *, provider: str = "ceph_rgw", tls_only: bool = True, check: bool = False) -> Result:
     """Create the bucket if it is missing and make its settings fit; ``location`` has the minter's credentials.
 
     With ``check`` nothing is written, and ``unsupported`` holds only what a look at the store shows.
     """
     keeper = _Keeper(location)
+    keeper.unsupported.extend(_LACKS[provider])
     before = keeper.look()
     wanted = State(True, "Enabled", True, tls_only or before.tls_only)
     unsupported = list(keeper.unsupported)
@@ -140,7 +139,8 @@ class _Keeper:
             feature="public_access_block",
             unset=True,
         )
-        return bool(answer) and answer["PublicAccessBlockConfiguration"] == _BLOCK
+        found = answer["PublicAccessBlockConfiguration"] if answer else {}
+        return all(found.get(name) for name in _BLOCK)
 
     def _policy(self) -> Document:
         answer = self._call(

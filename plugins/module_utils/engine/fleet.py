@@ -125,6 +125,25 @@ def points(corner: Corner, count: int, moment: datetime) -> list[Point]:
     ]
 
 
+def why_short(corner: Corner, found: int, count: int) -> str:
+    """Why there are fewer restore points to drill than were asked for, as a sentence."""
+    if corner.complaints:
+        return corner.complaints[0]
+    if found:
+        return f"it has {found} restore point(s), asked for were {count}."
+    return "no backup was ever recorded: is it rolled out, is its timer active?"
+
+
+def drilled(entries: t.Iterable[t.Mapping[str, t.Any]]) -> dict[Wanted, str]:
+    """The newest restore point of each profile that passed a drill, from the ledger's drill entries."""
+    newest: dict[Wanted, str] = {}
+    for entry in entries:
+        if entry["verdict"] == "passed" and entry["point"]:
+            key = Wanted(entry["node"], entry["profile"])
+            newest[key] = max(entry["point"], newest.get(key, ""))
+    return newest
+
+
 def status(corner: Corner, moment: datetime, rpo_hours: float, drilled: str | None = None) -> Row:
     """Judge one profile of one node. ``drilled``: time of the newest point that passed a drill."""
     wanted = corner.wanted

@@ -12,7 +12,7 @@ import json
 import time
 import typing as t
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from .errors import LifeboatError, Refused
 from .policies import Document
@@ -127,7 +127,9 @@ class RgwAdmin:
         exists: bool = False,
     ) -> t.Any:
         """One request; its JSON, or None when the thing is ``missing`` or ``exists`` already and that is fine."""
-        url = f"{self._endpoint}/admin/{resource}?" + urlencode(query | {"format": "json"})
+        # a space as + would break the signature: RGW signs what it decodes
+        parameters = urlencode(query | {"format": "json"}, quote_via=quote)
+        url = f"{self._endpoint}/admin/{resource}?{parameters}"
         status, body = self._send_with_retries(method, url, doing)
         if (missing and status == 404) or (exists and status == 409):
             return None

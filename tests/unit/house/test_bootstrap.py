@@ -11,9 +11,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-REAL_TOOLS = (
-    "bash cat cp cut df dirname env flock grep head mkdir rm sha256sum tail tr".split()
-)  # what the script may take from any Linux
+# What the script may take from any Linux.
+REAL_TOOLS = [
+    "bash",
+    "cat",
+    "cp",
+    "cut",
+    "df",
+    "dirname",
+    "env",
+    "flock",
+    "grep",
+    "head",
+    "mkdir",
+    "rm",
+    "sha256sum",
+    "tail",
+    "tr",
+]
 LAB_PACKAGES = "aardvark-dns iptables mmdebstrap netavark podman runc uidmap"
 
 # One interpreter for the machine and for the virtualenv: it notes its calls, and fails where it is told to.
@@ -79,6 +94,7 @@ class Machine:
             env={"LIFEBOAT_MIN_FREE_GIB": "0", **base, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            check=False,
             text=True,
             timeout=60,
         )
@@ -229,3 +245,14 @@ def test_disk_demand_must_be_a_number(machine: Machine) -> None:
 @pytest.mark.parametrize("mode", ["", "everything"])
 def test_unknown_mode(machine: Machine, mode: str) -> None:
     assert_one_sentence(machine.run(mode), "run, dev or tools")
+
+
+def test_the_old_virtualenv_is_not_what_a_new_one_is_made_with(machine: Machine) -> None:
+    # `make` puts .venv/bin first on PATH; one whose pip is gone must not be asked to make its successor.
+    old = machine.clone / ".venv/bin"
+    old.mkdir(parents=True)
+    (old / "python3").write_text("#!/usr/bin/env bash\nexit 98\n", encoding="utf-8")
+    (old / "python3").chmod(0o755)
+    result = machine.run(PATH=f"{old}:{machine.bin}")
+    assert result.returncode == 0, result.stderr
+    assert machine.calls() == ["venv", "pip requirements.txt env="]

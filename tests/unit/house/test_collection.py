@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -76,6 +77,19 @@ def test_make_help_lists_the_targets_a_newcomer_needs() -> None:
 
 
 def test_lab_ssh_asks_for_a_host() -> None:
-    result = subprocess.run(["make", "-C", str(ROOT), "lab-ssh"], capture_output=True, text=True)
+    result = subprocess.run(["make", "-C", str(ROOT), "lab-ssh"], check=False, capture_output=True, text=True)
     assert result.returncode != 0
     assert "say which host" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "name"),
+    [([], {}, "demo"), ([], {"LIFEBOAT_LAB": "mine"}, "mine"), (["LAB=other"], {"LIFEBOAT_LAB": "mine"}, "other")],
+)
+def test_the_lab_is_named_by_argument_or_environment(
+    arguments: list[str], environment: dict[str, str], name: str
+) -> None:
+    kept = {key: value for key, value in os.environ.items() if key not in ("LAB", "LIFEBOAT_LAB", "MAKEFLAGS")}
+    command = ["make", "-n", "-C", str(ROOT), "lab-down", *arguments]
+    shown = subprocess.run(command, env={**kept, **environment}, check=True, capture_output=True, text=True).stdout
+    assert f"--name {name}" in shown
