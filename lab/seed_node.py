@@ -210,10 +210,8 @@ def change() -> dict[str, object]:
 
 def main(arguments: list[str]) -> None:
     """`seed APP|- [big]` or `change`."""
-    if arguments[0] == "seed":
-        answer = seed(arguments[1].strip("-"), arguments[2:] == ["big"])
-    else:
-        answer = change()
+    seeding = arguments[0] == "seed"
+    answer = seed(arguments[1].strip("-"), arguments[2:] == ["big"]) if seeding else change()
     print(json.dumps(answer))
 
 

@@ -140,7 +140,9 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     default = os.environ.get("LIFEBOAT_LAB") or "demo"
     common.add_argument("--name", default=default, help="which lab (default: $LIFEBOAT_LAB or demo)")
-    top = argparse.ArgumentParser(prog="lab", description="A fleet on one machine: three nodes, a drill host, an S3 store.")
+    top = argparse.ArgumentParser(
+        prog="lab", description="A fleet on one machine: three nodes, a drill host, an S3 store."
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     table = (
         ("up", command_up, "bring the lab up, or repair it"),
@@ -176,4 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lab: interrupted; run the same command again to go on.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `lab status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0

@@ -97,7 +97,9 @@ def network_argv(lab: str, state_dir: Path, subnet: str) -> list[str]:
     return ["network", "create", *labels(lab, state_dir), "--subnet", subnet, topology.network_name(lab)]
 
 
-def create_argv(lab: str, state_dir: Path, machine: Machine, subnet: str, image: str, ulimits: Sequence[str]) -> list[str]:
+def create_argv(
+    lab: str, state_dir: Path, machine: Machine, subnet: str, image: str, ulimits: Sequence[str]
+) -> list[str]:
     """Return podman's arguments that create one host of the fleet.
 
     SYS_ADMIN: without it no unit can sandbox itself (226/NAMESPACE) and trixie's journald fails.
@@ -105,7 +107,8 @@ def create_argv(lab: str, state_dir: Path, machine: Machine, subnet: str, image:
     AUDIT_WRITE: without it every sudo complains on stderr.
     """
     names = topology.STORE_NAMES if machine.name == "store" else (machine.name,)
-    network = [f"ip={topology.address(subnet, machine)}", *(f"alias={name}" for name in names)]
+    ip = topology.address(subnet, machine)
+    network = [f"ip={ip}", f"mac={topology.hardware_address(ip)}", *(f"alias={name}" for name in names)]
     return [
         "create",
         *labels(lab, state_dir),
@@ -141,7 +144,12 @@ def files_tar(files: Iterable[File]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for each in files:
             entry = tarfile.TarInfo(each.path.lstrip("/"))
-            entry.mode, entry.uid, entry.gid, entry.mtime = each.mode, each.owner, each.owner, int(time.time())
+            entry.mode, entry.uid, entry.gid, entry.mtime = (
+                each.mode,
+                each.owner,
+                each.owner,
+                int(time.time()),
+            )
             if each.content is None:
                 entry.type = tarfile.DIRTYPE
             else:

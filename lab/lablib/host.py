@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import LabError
-from .process import run
+from .process import SEARCH_PATH, last_words, run
 
 # command -> Debian package
 NEEDED = {
@@ -34,8 +34,15 @@ CAP_SYS_RESOURCE = 24
 # hard limit of processes fails.
 NAMED_LIMIT = 4096
 # Kept by sudo, so that a proxy's address, which may hold a password, stays out of argv.
-KEPT_ENVIRONMENT = ("TMPDIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+KEPT_ENVIRONMENT = (
+    "TMPDIR",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,9 @@ def choose_runtime(cgroups: str, default: str, runc: str | None) -> str:
     if cgroups == "v2" or default == "runc":
         return ""
     if runc is None:
-        raise LabError(f"This machine uses cgroups {cgroups}, where {default or 'crun'} fails: install the package runc.")
+        raise LabError(
+            f"This machine uses cgroups {cgroups}, where {default or 'crun'} fails: install the package runc."
+        )
     return runc
 
 
@@ -169,7 +178,7 @@ def inspect() -> Host:
     sudo = find_sudo()
     answer = run([*sudo, "podman", "info", "--format", "json"], check=False, timeout=120)
     if answer.code != 0:
-        raise LabError(f"podman does not work here: {answer.err.strip().splitlines()[-1:] or 'it said nothing'}.")
+        raise LabError(f"podman does not work here ({last_words(answer.err)}): repair it and try again.")
     info = json.loads(answer.out)
     default = Path(str(info["host"]["ociRuntime"]["name"])).name
     runtime = choose_runtime(cgroup_version(os.listdir("/sys/fs/cgroup")), default, which("runc"))

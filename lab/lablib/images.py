@@ -24,7 +24,7 @@ from .process import last_words, run
 PREFIX = "localhost/lifeboat-lab-"
 IMAGE_LABEL = "lifeboat.lab.image"
 # Not /tmp: a file tree of 600 MB may not fit into memory.
-SCRATCH = Path("/var/tmp")
+SCRATCH = Path("/var/tmp")  # noqa: S108 (folders in it are made by tempfile)
 RECIPES = Path(__file__).resolve().parent.parent / "images"
 COMMON = (
     "ca-certificates",
@@ -63,7 +63,13 @@ class Recipe:
 
 # The longest first: they are built two at a time.
 ALL = (
-    Recipe("store", "trixie", ("ceph-mon", "ceph-osd", "radosgw", "ceph-common"), ("common", "store"), ("common.sh", "store.sh")),
+    Recipe(
+        "store",
+        "trixie",
+        ("ceph-mon", "ceph-osd", "radosgw", "ceph-common"),
+        ("common", "store"),
+        ("common.sh", "store.sh"),
+    ),
     Recipe("node-bookworm", "bookworm", (), ("common",), ("common.sh", "apps-bookworm.sh")),
     Recipe("node-trixie", "trixie", (), ("common",), ("common.sh", "apps-trixie.sh")),
 )
@@ -104,7 +110,7 @@ def bootstrap_argv(recipe: Recipe, sources: Iterable[str], files: Path, target: 
         *(f"--dpkgopt={each}" for each in DPKG_OPTIONS),
         f"--include={','.join((*COMMON, *recipe.packages))}",
         f"--customize-hook=tar-in {shlex.quote(str(files))} /",
-        *(f"--customize-hook={shlex.quote(str(RECIPES / each))} \"$1\"" for each in recipe.scripts),
+        *(f'--customize-hook={shlex.quote(str(RECIPES / each))} "$1"' for each in recipe.scripts),
         recipe.suite,
         str(target),
         *sources,
@@ -113,7 +119,16 @@ def bootstrap_argv(recipe: Recipe, sources: Iterable[str], files: Path, target: 
 
 def import_argv(image: str, tarball: Path) -> list[str]:
     """Return podman's arguments that turn a tar into an image."""
-    return ["import", "--quiet", "--change", 'CMD ["/sbin/init"]', "--change", f"LABEL {IMAGE_LABEL}=1", str(tarball), image]
+    return [
+        "import",
+        "--quiet",
+        "--change",
+        'CMD ["/sbin/init"]',
+        "--change",
+        f"LABEL {IMAGE_LABEL}=1",
+        str(tarball),
+        image,
+    ]
 
 
 def wanted() -> dict[str, tuple[str, Recipe]]:
@@ -123,7 +138,10 @@ def wanted() -> dict[str, tuple[str, Recipe]]:
     for recipe in ALL:
         scripts = b"\0".join((RECIPES / each).read_bytes() for each in recipe.scripts)
         files = tree_tar(RECIPES / "rootfs" / each for each in recipe.trees)
-        found[recipe.name] = (tag(recipe, mirror.source_lines(archives, recipe.suite), files, scripts), recipe)
+        found[recipe.name] = (
+            tag(recipe, mirror.source_lines(archives, recipe.suite), files, scripts),
+            recipe,
+        )
     return found
 
 
@@ -153,7 +171,9 @@ def build(host: Host, image: str, recipe: Recipe, logs: Path) -> None:
 def ensure(host: Host, names: Iterable[str], logs: Path, say: Callable[[str, float], None]) -> dict[str, str]:
     """Build those of the images `names` that are missing, two at a time; return name -> image with tag."""
     known, recipes = present(host), wanted()
-    missing = [recipes[recipe.name] for recipe in ALL if recipe.name in set(names) and recipes[recipe.name][0] not in known]
+    missing = [
+        recipes[recipe.name] for recipe in ALL if recipe.name in set(names) and recipes[recipe.name][0] not in known
+    ]
     logs.mkdir(parents=True, exist_ok=True)
 
     def timed(job: tuple[str, Recipe]) -> None:

@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from .errors import LabError
 from .process import run
 
-TARGETS = ["apt-get", "indextargets", "--format", "$(SITE)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages"]
+TARGETS = [
+    "apt-get",
+    "indextargets",
+    "--format",
+    "$(SITE)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)",
+    "Created-By: Packages",
+]
 CODENAMES = ("bookworm", "trixie", "forky", "sid")
 
 
@@ -41,7 +47,9 @@ def archives() -> tuple[tuple[str, str], ...]:
     """Ask apt for its Debian archives. Raises LabError when it knows none."""
     found = parse_targets(run(TARGETS).out)
     if not any(suffix == "" for _site, suffix in found):
-        raise LabError("apt on this machine lists no Debian archive: configure a mirror and run `apt-get update` first.")
+        raise LabError(
+            "apt on this machine lists no Debian archive: configure a mirror and run `apt-get update` first."
+        )
     return found
 
 

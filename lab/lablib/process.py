@@ -15,6 +15,8 @@ from .errors import LabError
 
 # Longer than any step takes on a slow machine: a hang must end, a slow mirror must not fail.
 DEFAULT_TIMEOUT = 900.0
+# What root needs lies in folders that a user's PATH, and root's after `su`, may lack.
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH") or os.defpath, "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ def what_ran(argv: Sequence[str]) -> str:
     """Name a command in a sentence without its operands: `podman create`, `mmdebstrap`."""
     words = list(argv)
     if words and Path(words[0]).name == "sudo":
-        words = [word for word in words[1:] if not word.startswith("-")]
+        words = words[1:]
+        while words and words[0].startswith("-"):
+            words = words[1:]
     name = Path(words[0]).name if words else "?"
     if name != "podman":
         return name
@@ -63,14 +67,16 @@ def run(
             list(argv),
             input=stdin,
             capture_output=True,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, "PATH": SEARCH_PATH, **(env or {})},
             timeout=timeout,
             check=False,
         )
     except FileNotFoundError:
         raise LabError(f"The command {argv[0]} is not installed: install it and try again.") from None
     except subprocess.TimeoutExpired:
-        raise LabError(f"`{what_ran(argv)}` did not end within {timeout:.0f} s: look at the machine's load and try again.") from None
+        raise LabError(
+            f"`{what_ran(argv)}` did not end within {timeout:.0f} s: look at the machine's load and try again."
+        ) from None
     result = Result(
         tuple(argv),
         done.returncode,

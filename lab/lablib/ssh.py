@@ -31,5 +31,7 @@ def wait(state: State, name: str, address: str, seconds: float = 30.0) -> None:
     line[1:1] = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=5"]
     while (done := run(line, check=False, timeout=60)).code != 0:
         if time.monotonic() > end:
-            raise LabError(f"{name} does not let the controller in over ssh ({last_words(done.err)}): `lab/lab down`, then `lab/lab up`.")
+            raise LabError(
+                f"{name} does not let the controller in over ssh ({last_words(done.err)}): `lab/lab down`, then `lab/lab up`."
+            )
         time.sleep(0.2)

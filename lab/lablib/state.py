@@ -62,7 +62,9 @@ class State:
         try:
             document: dict[str, Any] = json.loads(self.fleet.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise LabError(f"No lab '{self.folder.name}' is up here: run `lab/lab up --name {self.folder.name}`.") from None
+            raise LabError(
+                f"No lab '{self.folder.name}' is up here: run `lab/lab up --name {self.folder.name}`."
+            ) from None
         return document
 
 
@@ -105,7 +107,20 @@ def prepare(state: State) -> None:
         folder.mkdir(exist_ok=True)
         folder.chmod(0o700)
     if not state.key.exists():
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lifeboat-lab-{state.folder.name}", "-f", str(state.key)])
+        run(
+            [
+                "ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                f"lifeboat-lab-{state.folder.name}",
+                "-f",
+                str(state.key),
+            ]
+        )
     if not state.ca.exists():
         make_authority(state)
     if not (state.folder / "recovery.key.asc").exists():
@@ -170,7 +185,11 @@ def make_server_certificate(state: State, names: Mapping[str, list[str]]) -> Non
         issuer = ["-CA", str(state.ca), "-CAkey", str(state.folder / "ca.key")]
         argv = ["openssl", "req", "-x509", "-config", str(config), *issuer, *NEW_KEY]
         run([*argv, "-keyout", str(key), "-out", str(certificate)])
-        write(state.folder / "tls.pem", key.read_text(encoding="ascii") + certificate.read_text(encoding="ascii"), 0o600)
+        write(
+            state.folder / "tls.pem",
+            key.read_text(encoding="ascii") + certificate.read_text(encoding="ascii"),
+            0o600,
+        )
 
 
 def make_recovery_key(state: State) -> None:
@@ -191,6 +210,11 @@ def make_recovery_key(state: State) -> None:
 
 def remove(folder: Path, name: str) -> None:
     """Remove a lab's state folder, if `folder` is one: never anything that a wrong label points to."""
-    if folder.name == name and folder.parent.name == ".state" and folder.parent.parent.name == "lab" and not folder.is_symlink():
+    if (
+        folder.name == name
+        and folder.parent.name == ".state"
+        and folder.parent.parent.name == "lab"
+        and not folder.is_symlink()
+    ):
         shutil.rmtree(folder, ignore_errors=True)
         (folder.parent / f".{name}.lock").unlink(missing_ok=True)

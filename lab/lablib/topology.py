@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -84,8 +83,16 @@ def address(subnet: str, host: Machine) -> str:
     return str(ipaddress.IPv4Network(subnet)[host.last_byte])
 
 
-def choose_subnet(lab: str, taken: Iterable[str]) -> str:
-    """Return a free /24 for a lab, the same one each time while nobody else holds it.
+def hardware_address(ip: str) -> str:
+    """Return a locally administered MAC address that belongs to an IPv4 address.
+
+    A host that comes back with a new one is out of reach for half a minute, until its neighbours forget the old one.
+    """
+    return "02:4c:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(ip).packed)
+
+
+def choose_subnet(taken: Iterable[str], start: int) -> str:
+    """Return a free /24 for a lab, the first one from number `start` on.
 
     `taken` are networks in use on this machine in any spelling that `ipaddress` reads; others are ignored.
     Raises LabError when the whole range is in use.
@@ -98,7 +105,7 @@ def choose_subnet(lab: str, taken: Iterable[str]) -> str:
             continue  # "default", IPv6
     used = [each for each in used if each.prefixlen > 0]
     candidates = list(LAB_RANGE.subnets(new_prefix=24))
-    start = int.from_bytes(hashlib.sha256(lab.encode()).digest()[:4], "big") % len(candidates)
+    start %= len(candidates)
     for candidate in candidates[start:] + candidates[:start]:
         if not any(candidate.overlaps(each) for each in used):
             return str(candidate)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -99,7 +100,8 @@ class Lab:
         if network is not None:
             return containers.subnet_of(network)
         routes = run(["ip", "-json", "-4", "route"]).out
-        subnet = topology.choose_subnet(self.name, containers.taken_subnets(known, routes))
+        # Another one each time: connections that ansible keeps open to a lab of a minute ago must not meet this one.
+        subnet = topology.choose_subnet(containers.taken_subnets(known, routes), secrets.randbelow(256))
         run(self.host.podman(*containers.network_argv(self.name, self.state.folder, subnet)))
         return subnet
 
@@ -134,7 +136,9 @@ class Lab:
         done = containers.execute(self.host, container, ["python3", "-", *arguments], stdin=SEED.read_bytes())
         return "data made" if json.loads(done.out)["seeded"] else "data present"
 
-    def bring_up(self, machine: Machine, subnet: str, container: Container | None, make: Callable[[Machine], str]) -> Booted:
+    def bring_up(
+        self, machine: Machine, subnet: str, container: Container | None, make: Callable[[Machine], str]
+    ) -> Booted:
         """Create or start one host as far as it needs that, wait for it, seed it; return what it said."""
         start, done = time.monotonic(), []
         identity = container.id if container else make(machine)
@@ -155,7 +159,10 @@ class Lab:
 
     def serve(self, container: str, subnet: str, created: bool) -> None:
         """Wait until the store answers; fetch its administrator's credentials, again when the store is new."""
-        store.wait(f"https://{topology.address(subnet, topology.machine('store'))}:{topology.STORE_PORT}", self.state.ca)
+        store.wait(
+            f"https://{topology.address(subnet, topology.machine('store'))}:{topology.STORE_PORT}",
+            self.state.ca,
+        )
         if created:
             self.state.minter.unlink(missing_ok=True)
         if not self.state.minter.exists():
@@ -196,7 +203,11 @@ def up(host: Host, name: str, state: State, say: Say) -> None:
         hosts = {each: job.result() for each, job in jobs.items()}
     start = time.monotonic()
     addresses = {each.name: topology.address(subnet, each) for each in FLEET}
-    write(state.known_hosts, ssh.known_hosts({addresses[each]: booted.key for each, booted in hosts.items()}), 0o600)
+    write(
+        state.known_hosts,
+        ssh.known_hosts({addresses[each]: booted.key for each, booted in hosts.items()}),
+        0o600,
+    )
     with ThreadPoolExecutor(max_workers=len(FLEET)) as pool:
         for _none in pool.map(lambda each: ssh.wait(state, each, addresses[each]), addresses):
             pass

@@ -120,7 +120,8 @@ def _keep(path: str, text: str) -> None:
 
 
 def _publish(store: ObjectStore, built: Arguments, text: str) -> None:
-    """The report first, then what refers to it. Evidence is never overwritten."""
+    """The report first, then what refers to it. This key cannot look whether a name is taken; an overwrite would only
+    add a version, and the time in the name makes it this drill's own."""
     name = f"drills/{built['time']}/report.json"
     store.write(name, text.encode(), if_absent=True)
     moment = times.parse_stamp(built["time"])
@@ -135,7 +136,7 @@ def _publish(store: ObjectStore, built: Arguments, text: str) -> None:
             level=line["level"],
             verdict=line["verdict"],
         )
-        ledger.add(store, entry)
+        store.write(ledger.name(entry), ledger.encode(entry), if_absent=True)
 
 
 def main() -> t.NoReturn:

@@ -28,7 +28,7 @@ options:
     description:
       - Refuse all data over plain http by the bucket's policy. With V(false) an existing rule is left alone.
       - If the store then refuses TLS as well (a proxy ends TLS and the store is not told), the rule is taken back and
-        named in RV(unsupported).
+        named in RV(unsupported). Set V(false) for such a store, so that this is not tried each time.
     type: bool
     default: true
   provider:

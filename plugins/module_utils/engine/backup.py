@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -48,6 +49,9 @@ def run(profile: Profile, wish: str, public_key: bytes | None, layout: Layout) -
         # a killed run leaves its temporary volumes behind
         shutil.rmtree(os.path.join(cache, "tmp"), ignore_errors=True)
         os.makedirs(os.path.join(cache, "tmp"), mode=0o700)
+        # and duplicity would resume its set, in which two states of the source are mixed: no witness fits that
+        for partial in glob.glob(os.path.join(glob.escape(cache), "archive", "repository", "*.part*")):
+            os.unlink(partial)
         work = command.Workspace(
             archive=os.path.join(cache, "archive"),
             temporary=os.path.join(cache, "tmp"),
@@ -150,6 +154,8 @@ class _Run:
         excluded = matcher(self.profile.exclude)
         last = self._last()
         before = witness.walk(self.profile.source, excluded)
+        if len(before) == 1:
+            raise Refused(f"the exclude patterns leave nothing of {self.profile.source}: correct them.")
         if choice.chain is not None:
             self._read_closely(witness.closely(before, last, choice.chain.sets[-1].moment.timestamp() - 2))
         finished = self._duplicity(choice.mode)

@@ -7,6 +7,7 @@ Names are those of duplicity 3.2.1's ``file_naming`` (long form, which it has wr
 
 from __future__ import annotations
 
+import itertools
 import re
 import typing as t
 from dataclasses import dataclass, field
@@ -78,7 +79,9 @@ class BackupSet:
     @property
     def gaps(self) -> list[str]:
         """What is visibly missing. Volumes lost at the end only show against a record or the manifest."""
-        missing = [f"volume {n}" for n in range(1, max(self.volumes, default=0) + 1) if n not in self.volumes]
+        # a name may claim any number: stop at the first few that are missing
+        numbers = (n for n in range(1, max(self.volumes, default=0) + 1) if n not in self.volumes)
+        missing = [f"volume {n}" for n in itertools.islice(numbers, 5)]
         if not self.volumes:
             missing.append("every volume")
         if not self.manifest:

@@ -87,12 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 def _json() -> int:
     """Whatever happens, one JSON object is printed: the module never has to guess from text."""
     try:
-        values = json.load(sys.stdin)
-        if not isinstance(values, dict):
-            raise ValueError
-        answer = request.handle(values)
-    except ValueError:
-        answer = {"failed": True, "msg": "the request on standard input is not a JSON object."}
+        answer = request.handle(_request())
     except LifeboatError as error:
         answer = {"failed": True, "msg": utf8(str(error))}
     except Exception as error:  # noqa: BLE001 - a bug of ours must reach the user as an answer too
@@ -104,6 +99,16 @@ def _json() -> int:
     json.dump(answer, sys.stdout)
     print()
     return 1 if answer.get("failed") else 0
+
+
+def _request() -> dict[str, t.Any]:
+    try:
+        values = json.load(sys.stdin)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise LifeboatError("the request on standard input is not a JSON object.")
+    return values
 
 
 def _show(answer: t.Mapping[str, t.Any]) -> int:

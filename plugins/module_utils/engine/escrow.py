@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from .errors import LifeboatError, Refused
 from .key_files import PublicKey, one_key, read_key_file
 from .keyring import Keyring, Opened
+from .once import write_once
 from .policies import check_node_id
 from .store import Location, ObjectStore, open_store
 
@@ -76,8 +77,8 @@ class Escrow:
             fingerprint = ring.generate(f"Lifeboat node {node_id}")
             sealed = ring.encrypt(ring.export_secret(fingerprint), recipients)
             public = ring.export_public(fingerprint)
-        self.minter.write(entry_name(node_id, fingerprint), sealed, if_absent=True)
-        self.minter.write(public_name(node_id, fingerprint), public, if_absent=True)
+        write_once(self.minter, entry_name(node_id, fingerprint), sealed)
+        write_once(self.minter, public_name(node_id, fingerprint), public)
         return fingerprint
 
     def _recipients(self, ring: Keyring) -> list[str]:
@@ -117,7 +118,7 @@ class Escrow:
             missing = self.restorer.stat(name) is None
             derived = ring.export_public(fingerprint)
             if missing and not check:
-                self.minter.write(name, derived, if_absent=True)
+                write_once(self.minter, name, derived)
             armored = derived if missing and check else self.restorer.read(name)
             probe = secrets.token_bytes(64)
             with Keyring() as writer:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -63,39 +64,44 @@ def run(
         os.close(write_end)
     with os.fdopen(read_end, "rb", buffering=0) as output:
         os.set_blocking(output.fileno(), False)
-        ended_by, tail = _watch(process, output, log, started + timeout, stall_timeout)
+        try:
+            ended_by, tail = _watch(process, output, log, started + timeout, stall_timeout)
+        except BaseException:  # interrupted: its own session hears nothing of that
+            _end_group(process)
+            raise
     seconds = time.monotonic() - started
     return Finished(process.returncode, _events(log), tail.decode("utf-8", "replace"), seconds, ended_by)
 
 
 def _watch(
-    process: subprocess.Popen[bytes],
-    output: t.BinaryIO,
-    log: str | None,
-    deadline: float,
-    stall_timeout: float,
+    process: subprocess.Popen[bytes], output: t.BinaryIO, log: str | None, deadline: float, stall_timeout: float
 ) -> tuple[str | None, bytes]:
     """Wait for the end and drain the output; returns why we ended it (or None) and the last output."""
     tail = b""
-    pause = 0.02
     seen: tuple[int, int] = (-1, -1)
     alive_at = time.monotonic()
     ended_by = None
-    while True:
-        ended = process.poll() is not None
-        while block := output.read(65536):
-            tail = (tail + block)[-_TAIL:]
-        if ended:
-            return ended_by, tail
-        now = time.monotonic()
-        progress = (_processor_ticks(process.pid), _size(log))
-        if progress != seen:
-            seen, alive_at = progress, now
-        if now > deadline or now - alive_at > stall_timeout:
-            ended_by = "timeout" if now > deadline else "stall"
-            _end_group(process)
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.5)
+    end = os.pidfd_open(process.pid)  # readable when the process ends, so that no end is noticed late
+    awaited = [end, output.fileno()]
+    try:
+        while True:
+            select.select(awaited, [], [], 1.0)
+            ended = process.poll() is not None
+            while block := output.read(65536):
+                tail = (tail + block)[-_TAIL:]
+            if block == b"":  # closed: from now on it would always be readable
+                awaited = [end]
+            if ended:
+                return ended_by, tail
+            now = time.monotonic()
+            progress = (_processor_ticks(process.pid), _size(log))
+            if progress != seen:
+                seen, alive_at = progress, now
+            if now > deadline or now - alive_at > stall_timeout:
+                ended_by = "timeout" if now > deadline else "stall"
+                _end_group(process)
+    finally:
+        os.close(end)
 
 
 def _end_group(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:

@@ -2,7 +2,7 @@
 # Copyright: Lifeboat contributors
 """The ledger: what was decided about the fleet, one small object per event, only ever added.
 
-Names are ``ledger/<kind>/<node>/<stamp>[-<detail>].json``; the shape is ``schemas/ledger_entry.schema.json``. Nodes can
+Names are ``ledger/<kind>/<node>/<stamp>-<detail>.json``; the shape is ``schemas/ledger_entry.schema.json``. Nodes can
 neither read nor write it. A new kind (prune, rotate, retire) is one more builder here, one more ``$defs`` entry in the
 schema, and a policy for ``ledger/<kind>/*`` for the power that writes it; entries that exist never change.
 """
@@ -15,6 +15,7 @@ import typing as t
 from datetime import datetime
 
 from .errors import LifeboatError, Refused
+from .once import write_once
 from .policies import check_node_id
 from .store import ObjectStore
 from .times import parse_stamp, stamp
@@ -77,9 +78,11 @@ def _entry(kind: str, moment: datetime, node: str) -> Entry:
 
 
 def name(entry: Entry) -> str:
-    """The entry's object name. One drill may try several points of a node: they differ in the detail."""
-    detail = f"-{entry['profile']}-{entry['point'] or 'none'}" if entry["kind"] == "drill" else ""
-    return f"{_FOLDER}{entry['kind']}/{entry['node']}/{entry['time']}{detail}.json"
+    """The entry's object name. The detail keeps entries of the same second apart: claims of two machines, and the
+    points of a node that one drill tries."""
+    of_drill = entry["kind"] == "drill"
+    detail = f"{entry['profile']}-{entry['point'] or 'none'}" if of_drill else entry["machine"][:12]
+    return f"{_FOLDER}{entry['kind']}/{entry['node']}/{entry['time']}-{detail}.json"
 
 
 def encode(entry: Entry) -> bytes:
@@ -108,15 +111,15 @@ def decode(name_of_object: str, data: bytes) -> Entry:
 
 def add(store: ObjectStore, entry: Entry) -> str:
     """Write the entry, which must not exist yet; returns its name. ``store`` is at the bucket's root."""
-    store.write(name(entry), encode(entry), if_absent=True)
+    write_once(store, name(entry), encode(entry))
     return name(entry)
 
 
 def read_all(store: ObjectStore, kind: str, node: str | None = None) -> list[Entry]:
-    """All entries of a kind (of one node, if named) in order of time."""
+    """All entries of a kind (of one node, if named) in the order in which the store got them."""
     prefix = f"{_FOLDER}{kind}/" + (f"{check_node_id(node)}/" if node else "")
-    names = [item.name for item in store.list(prefix)]
-    return sorted((decode(item, store.read(item)) for item in names), key=lambda entry: (entry["time"], name(entry)))
+    found = sorted(store.list(prefix), key=lambda item: (item.modified, item.name))
+    return [decode(item.name, store.read(item.name)) for item in found]
 
 
 def check_machine(entries: t.Sequence[Entry], node: str, machine: str) -> None:

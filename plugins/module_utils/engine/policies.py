@@ -2,7 +2,10 @@
 # Copyright: Lifeboat contributors
 """Who may do what in the bucket: a power -> an S3 policy document, and the names of nodes and store users. Pure.
 
-A document only allows: what it does not name is refused. No policy variables are used (Ceph RGW rejects them all).
+What a document does not allow is refused. One power would come past it: on RGW whoever uploads an object owns it, and its
+access list lets the owner read it, tag it and share it with others. So powers that upload are denied that by name (RGW
+18.2.7 takes no notice of ``NotAction`` in a Deny, and knows no bucket that owns all its objects). No policy variables are
+used: RGW rejects them all.
 """
 
 from __future__ import annotations
@@ -20,6 +23,20 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # Words that stand for something else in patterns, in the store's layout or on a command line.
 RESERVED = frozenset(
     {"all", "controller", "drill", "drills", "escrow", "ledger", "localhost", "nodes", "none", "ungrouped"}
+)
+
+# What an object's access list would give to its uploader, and what no uploader may do to a version.
+_OWNERS_POWERS = (
+    "s3:PutObjectAcl",  # share own backups with another user of the store, or with everyone
+    "s3:PutObjectVersionAcl",
+    "s3:PutObjectTagging",  # tags can steer lifecycle rules
+    "s3:PutObjectVersionTagging",
+    "s3:DeleteObjectTagging",
+    "s3:DeleteObjectVersionTagging",
+    "s3:GetObjectVersion",  # what was stored before is for the restorer
+    "s3:DeleteObjectVersion",  # never its own past
+    "s3:PutObjectRetention",
+    "s3:PutObjectLegalHold",
 )
 
 
@@ -72,6 +89,7 @@ def node_policy(bucket: str, node_id: str) -> Document:
             "s3:ListMultipartUploadParts",  # which parts of an upload arrived
         ),
         _allow_list(bucket, own, "s3:ListBucket"),  # what is stored: chains, restore points, sync of the cache
+        _deny(bucket, *_OWNERS_POWERS),
     )
 
 
@@ -105,7 +123,8 @@ def evidence_policy(bucket: str) -> Document:
             "Effect": "Allow",
             "Action": ["s3:PutObject"],  # the report and the ledger entry of a drill
             "Resource": [_arn(bucket, "drills/*"), _arn(bucket, "ledger/drill/*")],
-        }
+        },
+        _deny(bucket, "s3:GetObject", *_OWNERS_POWERS),  # it adds; who wants to read asks the restorer
     )
 
 
@@ -138,6 +157,10 @@ def _document(*statements: Document) -> Document:
 
 def _allow(bucket: str, path: str, *actions: str) -> Document:
     return {"Effect": "Allow", "Action": list(actions), "Resource": [_arn(bucket, path)]}
+
+
+def _deny(bucket: str, *actions: str) -> Document:
+    return {"Effect": "Deny", "Action": list(actions), "Resource": [_arn(bucket, "*")]}
 
 
 def _allow_list(bucket: str, pattern: str, *actions: str) -> Document:

@@ -21,7 +21,8 @@ from .store import Location, explain, read_credentials, session_client
 _ATTEMPTS = 4
 _PAUSE = 0.5  # seconds before the second attempt, doubled after each
 _REFUSED = {
-    "AccessDenied": "give the minter's key the caps users=*;user-policy=* (radosgw-admin caps add)",
+    # RGW with `rgw s3 auth use sts` says the same of a key that it does not know, and of a wrong secret
+    "AccessDenied": "check the minter's key, and give it the caps users=*;user-policy=* (radosgw-admin caps add)",
     "InvalidAccessKeyId": "the store does not know the minter's key: correct lifeboat_minter_credentials",
     "SignatureDoesNotMatch": "the minter's secret key is wrong: correct lifeboat_minter_credentials",
 }

@@ -24,6 +24,12 @@ def check_patterns(source: str, patterns: t.Sequence[str]) -> None:
                 f"exclude pattern '{pattern}' cannot match below {source}: start it with {source.rstrip('/')}/ or **, "
                 "and end it without a slash."
             )
+        try:
+            matcher([pattern])
+        except re.error as error:
+            raise Refused(
+                f"exclude pattern '{pattern}' is not understood: {error.msg}; write the range from low to high."
+            ) from None
 
 
 def arguments(patterns: t.Sequence[str]) -> tuple[str, ...]:
@@ -49,7 +55,7 @@ def _regex(pattern: str) -> str:
             out += ".*"
             at += 2
         elif char == "[" and (end := _set_end(pattern, at)) > 0:
-            inner = pattern[at + 1 : end].replace("\\", "\\\\")
+            inner = pattern[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
             out += f"[^{inner[1:]}]" if inner[0] in "!^" else f"[{inner}]"
             at = end + 1
         else:

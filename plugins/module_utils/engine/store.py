@@ -11,6 +11,7 @@ from __future__ import annotations
 import configparser
 import hashlib
 import os
+import re
 import typing as t
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -65,6 +66,9 @@ class Location:
 
 def check_url(url: str) -> str:
     """The URL itself, if this engine can use it; otherwise :class:`Refused`."""
+    if re.search(r"[\s?#%\[\]]", url.replace(" ", "")):
+        # a URL's own signs: duplicity and we would not read the same name out of it
+        raise Refused(f"target '{url}' holds one of ? # % [ ] or a line break: use a name without them.")
     parts = urlsplit(url)
     if parts.scheme == "s3" and parts.netloc:
         return url
@@ -107,8 +111,8 @@ class FileStore:
     def list(self, prefix: str = "") -> list[StoredObject]:
         if not self.root.is_dir():
             return []
-        found = (self._object(path) for path in sorted(self.root.rglob("*")) if path.is_file())
-        return [item for item in found if item.name.startswith(prefix)]
+        found = (self._object(path) for path in self.root.rglob("*") if path.is_file())
+        return sorted((item for item in found if item.name.startswith(prefix)), key=lambda item: item.name)
 
     def read(self, name: str) -> bytes:
         try:

@@ -24,6 +24,8 @@ def stamp(moment: datetime) -> str:
 
 def parse_stamp(text: str) -> datetime:
     """The moment of a stamp; ValueError when it is not one."""
+    if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z", text):  # strptime takes less: short fields, other digits, small letters
+        raise ValueError(f"{text!r} is not a stamp")
     return datetime.strptime(text, _STAMP).replace(tzinfo=timezone.utc)
 
 

@@ -35,6 +35,7 @@ def start(name: str, wish: str, layout: Layout | None = None) -> dict[str, t.Any
     os.makedirs(layout.run, mode=0o755, exist_ok=True)
     path = _request_path(name, layout)
     with open(path, "w", encoding="utf-8") as handle:
+        os.fchmod(handle.fileno(), 0o644)  # the unit's user reads it, whatever our umask is
         json.dump({"id": identifier, "mode": wish}, handle)
     try:
         # a run that the timer had started takes no notice of our request: wait for it, then start ours

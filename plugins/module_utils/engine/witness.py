@@ -243,7 +243,7 @@ def parse(data: bytes) -> Witness:
                 entry = json.loads(line)
                 name = entry.pop("p", None)
                 entries[name.encode() if name is not None else base64.b64decode(entry.pop("b"))] = entry
-    except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LifeboatError(f"the witness is damaged ({type(error).__name__}): this point cannot be judged.") from error
     if header.get("schema") != SCHEMA:
         raise LifeboatError(

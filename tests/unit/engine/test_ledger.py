@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import typing as t
 from datetime import datetime, timezone
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_the_machine_is_hashed() -> None:
 
 
 def test_names() -> None:
-    assert ledger.name(identity()) == "ledger/identity/node1/20261123T021500Z.json"
+    assert ledger.name(identity()) == f"ledger/identity/node1/20261123T021500Z-{MACHINE[:12]}.json"
     assert ledger.name(drill()) == "ledger/drill/node1/20261123T021500Z-www-20261122T021500Z.json"
     assert ledger.name(drill(point=None)) == "ledger/drill/node1/20261123T021500Z-www-none.json"
 
@@ -85,12 +86,13 @@ def test_two_points_of_one_drill_are_two_entries(store: FileStore) -> None:
     assert len(ledger.read_all(store, "drill")) == 2
 
 
-def test_read_in_order_of_time_and_by_node(store: FileStore) -> None:
-    for entry in (identity(LATE), identity(EARLY), identity(EARLY, "node10"), drill()):
-        ledger.add(store, entry)
+def test_read_in_the_order_of_arrival_and_by_node(store: FileStore) -> None:
+    """A clock that is wrong does not make an entry older than it is."""
+    for number, entry in enumerate((identity(LATE), identity(EARLY), identity(EARLY, "node10"), drill())):
+        os.utime(store.root / ledger.add(store, entry), (number, number))
     assert [entry["time"] for entry in ledger.read_all(store, "identity", "node1")] == [
-        "20261123T021500Z",
         "20261124T021500Z",
+        "20261123T021500Z",
     ]
     assert len(ledger.read_all(store, "identity")) == 3
     assert ledger.read_all(store, "identity", "node2") == []
@@ -99,8 +101,8 @@ def test_read_in_order_of_time_and_by_node(store: FileStore) -> None:
 def test_entries_are_never_overwritten(store: FileStore) -> None:
     ledger.add(store, identity())
     with pytest.raises(LifeboatError, match="never overwritten"):
-        ledger.add(store, identity(machine="f" * 64))
-    assert ledger.read_all(store, "identity")[0]["machine"] == MACHINE
+        ledger.add(store, identity() | {"fingerprint": "B" * 40})
+    assert ledger.read_all(store, "identity")[0]["fingerprint"] == "A" * 40
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,9 @@ def test_entries_are_never_overwritten(store: FileStore) -> None:
 )
 def test_what_is_no_entry_is_named(store: FileStore, data: bytes) -> None:
     store.write(ledger.name(identity()), data)
-    with pytest.raises(LifeboatError, match=r"ledger/identity/node1/20261123T021500Z\.json is not a ledger entry"):
+    with pytest.raises(
+        LifeboatError, match=r"ledger/identity/node1/20261123T021500Z-[0-9a-f]{12}\.json is not a ledger entry"
+    ):
         ledger.read_all(store, "identity")
 
 

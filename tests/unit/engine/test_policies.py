@@ -18,20 +18,24 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors impor
 BUCKET = "fleet-1"
 
 
-def allows(document: policies.Document, action: str, path: str | None, prefix: str | None = None) -> bool:
-    """Whether a document of Allow statements allows the action on an object (or the bucket, path None)."""
+def matches(statement: policies.Document, action: str, resource: str, prefix: str | None) -> bool:
+    condition = statement.get("Condition")
+    wanted = condition["StringLike"]["s3:prefix"] if condition else None
+    return (
+        action in statement["Action"]
+        and any(fnmatch.fnmatchcase(resource, item) for item in statement["Resource"])
+        and (wanted is None or (prefix is not None and any(fnmatch.fnmatchcase(prefix, item) for item in wanted)))
+    )
+
+
+def effects(document: policies.Document, action: str, path: str | None, prefix: str | None = None) -> set[str]:
+    """The effects of all statements that match the action on an object (or the bucket, path None)."""
     resource = f"arn:aws:s3:::{BUCKET}" + ("" if path is None else f"/{path}")
-    for statement in document["Statement"]:
-        assert statement["Effect"] == "Allow"
-        condition = statement.get("Condition")
-        wanted = condition["StringLike"]["s3:prefix"] if condition else None
-        if (
-            action in statement["Action"]
-            and any(fnmatch.fnmatchcase(resource, item) for item in statement["Resource"])
-            and (wanted is None or (prefix is not None and any(fnmatch.fnmatchcase(prefix, item) for item in wanted)))
-        ):
-            return True
-    return False
+    return {item["Effect"] for item in document["Statement"] if matches(item, action, resource, prefix)}
+
+
+def allows(document: policies.Document, action: str, path: str | None, prefix: str | None = None) -> bool:
+    return effects(document, action, path, prefix) == {"Allow"}
 
 
 NODE_CASES = [
@@ -74,6 +78,13 @@ ACTIONS = ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:Abor
 )
 def test_a_restorer_changes_nothing(action: str, path: str | None) -> None:
     assert not allows(policies.restorer_policy(BUCKET), action, path)
+
+
+@pytest.mark.parametrize("action", ["s3:PutObjectAcl", "s3:DeleteObjectVersion", "s3:PutObjectTagging"])
+def test_uploaders_are_denied_what_an_access_list_would_give(action: str) -> None:
+    assert effects(policies.node_policy(BUCKET, "node1"), action, "nodes/node1/x") == {"Deny"}
+    assert effects(policies.evidence_policy(BUCKET), action, "drills/x") == {"Deny"}
+    assert effects(policies.evidence_policy(BUCKET), "s3:GetObject", "drills/x") == {"Deny"}
 
 
 def test_a_restorer_reads_everything() -> None:

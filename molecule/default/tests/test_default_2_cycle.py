@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""The life of a fleet: full, change, incremental, both points back byte by byte, a drill, a status. In this order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import STATE, Fleet
+
+SOURCE = "/srv/www"
+seen: dict[str, dict[str, dict[str, list[Any]]]] = {"full": {}, "incremental": {}}
+times: dict[str, dict[str, str]] = {"full": {}, "incremental": {}}
+
+
+def newest(fleet: Fleet, node: str) -> dict[str, Any]:
+    answer = fleet.lab("ssh", node, "sudo cat /var/lib/lifeboat/site/last.json")
+    record: dict[str, Any] = json.loads(answer.out)["record"]
+    return record
+
+
+def back_up(fleet: Fleet, mode: str) -> None:
+    for node in fleet.nodes:
+        seen[mode][node] = fleet.look(node, SOURCE)
+    run = fleet.play("backup.yml", mode=mode)
+    assert run.rc == 0, run.out
+    for node in fleet.nodes:
+        record = newest(fleet, node)
+        assert (record["outcome"], record["mode"]) == ("ok", mode)
+        times[mode][node] = record["set_time"]
+
+
+def test_status_before_any_backup_is_never(fleet: Fleet) -> None:
+    run = fleet.play("status.yml")
+    assert run.rc != 0
+    assert run.out.count("no backup was ever recorded") == len(fleet.nodes)
+
+
+def test_full(fleet: Fleet) -> None:
+    back_up(fleet, "full")
+
+
+def test_incremental_after_a_change(fleet: Fleet) -> None:
+    run = fleet.lab("change")
+    assert run.rc == 0, run.out
+    back_up(fleet, "incremental")
+    assert all(seen["full"][node] != seen["incremental"][node] for node in fleet.nodes)
+
+
+def test_every_file_of_every_owner_is_in_the_source(fleet: Fleet) -> None:
+    """The lab must hold the odd cases, or the comparisons below prove little."""
+    paths = {bytes.fromhex(path) for path in seen["full"]["node2"]}
+    assert any(b"\n" in path for path in paths)
+    assert any(b"\xff" in path for path in paths)
+    assert any(path.rsplit(b"/", 1)[-1].startswith(b"-") for path in paths)
+    assert len(seen["full"]["node1"]) > 20_000
+    modes = {int(row[0], 8) & 0o170000 for row in seen["full"]["node2"].values()}
+    assert {0o010000, 0o120000, 0o100000, 0o040000} <= modes  # FIFO, link, file, folder
+    assert any(int(row[0], 8) & 0o4000 for row in seen["full"]["node2"].values())
+    assert max(row[4] for row in seen["full"]["node2"].values() if len(row) > 4) >= 300_000_000
+
+
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+@pytest.mark.parametrize("node", Fleet.nodes)
+def test_both_points_come_back_byte_by_byte(fleet: Fleet, node: str, mode: str) -> None:
+    dest = f"/srv/back-{node}-{mode}"
+    run = fleet.play("restore.yml", target=node, on="harbour", dest=dest, time=times[mode][node])
+    assert run.rc == 0, run.out
+    restored = fleet.look("harbour", dest)
+    fleet.lab("ssh", "harbour", f"sudo rm -rf {dest}")
+    expected = seen[mode][node]
+    assert restored.keys() == expected.keys()
+    assert {path: (row, restored[path]) for path, row in expected.items() if restored[path] != row} == {}
+
+
+def test_drill_proves_both_points_and_leaves_evidence(fleet: Fleet, tmp_path: Path) -> None:
+    run = fleet.play("drill.yml", points=2, lifeboat_drills_dir=str(tmp_path))
+    assert run.rc == 0, run.out
+    (path,) = tmp_path.glob("*/report.json")
+    report = json.loads(path.read_text())
+    assert report["verdict"] == "passed"
+    proven = {(line["node"], line["point"], line["verdict"]) for line in report["restores"]}
+    assert proven == {(node, times[mode][node], "passed") for node in fleet.nodes for mode in times}
+    assert all(line["compared"]["hashed"] > 1000 and line["compared"]["unjudged"] == 0 for line in report["restores"])
+    left = fleet.lab("ssh", "harbour", "sudo find /var/lib/lifeboat-drill /dev/shm -mindepth 1; pgrep gpg-agent || true")
+    assert left.out.strip() == ""
+
+
+def test_status_after_the_drill_is_ok_and_names_it(fleet: Fleet) -> None:
+    run = fleet.play("status.yml")
+    assert run.rc == 0, run.out
+    assert all(times["incremental"][node] in run.out for node in fleet.nodes)
+    assert "never" not in run.out
+
+
+def test_second_rollout_hands_out_the_same_keys(fleet: Fleet) -> None:
+    before = fleet.lab("ssh", "node1", "sudo sha256sum /etc/lifeboat/public.asc /etc/lifeboat/store.ini")
+    run = fleet.play("rollout.yml", target="node1")
+    assert run.rc == 0, run.out
+    assert fleet.lab("ssh", "node1", "sudo sha256sum /etc/lifeboat/public.asc /etc/lifeboat/store.ini") == before
+
+
+def test_secrets_are_not_in_journal_nor_output(fleet: Fleet) -> None:
+    run = fleet.play("restore.yml", "-vvv", target="node3", on="harbour", dest="/srv/back-v")
+    assert run.rc == 0, run.out
+    fleet.lab("ssh", "harbour", "sudo rm -rf /srv/back-v")
+    journal = fleet.lab("ssh", "harbour", "sudo journalctl --no-pager").out
+    restorer = (STATE / "controller" / "restorer.ini").read_text()
+    secrets = [line.split("=", 1)[1].strip() for line in restorer.splitlines() if line.startswith("aws_secret")]
+    assert len(secrets) == 1
+    for text in (run.out, journal):
+        assert "BEGIN PGP PRIVATE KEY" not in text
+        assert secrets[0] not in text
