@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -160,8 +161,11 @@ def files_tar(files: Iterable[File]) -> bytes:
 
 def put(host: Host, container: str, files: Iterable[File]) -> None:
     """Write files into a container, running or not; their content travels on stdin."""
-    # Without --archive=false podman gives every file to root.
-    run(host.podman("cp", "--archive=false", "-", f"{container}:/"), stdin=files_tar(files))
+    # Without --archive=false podman gives every file to root. It spools its stdin to TMPDIR and leaves that there,
+    # keys included: so TMPDIR is a folder that only we can read, and it goes.
+    with tempfile.TemporaryDirectory(prefix="lifeboat-lab-") as spool:
+        line = host.podman("cp", "--archive=false", "-", f"{container}:/", tmpdir=spool)
+        run(line, stdin=files_tar(files))
 
 
 def execute(host: Host, container: str, argv: Sequence[str], *, stdin: bytes = b"", check: bool = True) -> Result:

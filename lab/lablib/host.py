@@ -55,14 +55,16 @@ class Host:
     ulimits: tuple[str, ...]
     graph_root: Path
 
-    def privileged(self, *argv: str) -> list[str]:
-        """Return `argv` with what it takes to run it as root."""
-        return [*self.sudo, *argv]
+    def privileged(self, *argv: str, tmpdir: str = "") -> list[str]:
+        """Return `argv` with what it takes to run it as root, and with temporary files below `tmpdir`."""
+        # sudo can't be told through the environment: for a setuid program the C library drops TMPDIR.
+        temporary = ["env", f"TMPDIR={tmpdir}"] if tmpdir else []
+        return [*self.sudo, *temporary, *argv]
 
-    def podman(self, *arguments: str) -> list[str]:
+    def podman(self, *arguments: str, tmpdir: str = "") -> list[str]:
         """Return a podman command line."""
         runtime = ["--runtime", self.runtime] if self.runtime else []
-        return self.privileged("podman", *runtime, *arguments)
+        return self.privileged("podman", *runtime, *arguments, tmpdir=tmpdir)
 
 
 def cgroup_version(entries: Iterable[str]) -> str:
@@ -137,16 +139,13 @@ def minimum_free(environment: Mapping[str, str]) -> float:
         raise LabError(f"LIFEBOAT_LAB_MIN_FREE_GIB is '{text}': set it to a number of GiB.") from None
 
 
-def existing(folder: Path) -> Path:
-    """Return `folder` or its nearest parent that exists."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder
-
-
-def check_disk(folders: Sequence[Path]) -> None:
+def check_disk(host: Host, folders: Sequence[Path]) -> None:
     """Raise LabError when a filesystem that the lab writes to is short of space."""
-    free = {str(each): shutil.disk_usage(existing(each)).free / 2**30 for each in folders}
+    # df as root: podman's storage is closed to others.
+    free = {}
+    for folder in folders:
+        answer = run(host.privileged("df", "--block-size=1", "--output=avail", str(folder)))
+        free[str(folder)] = int(answer.out.split()[-1]) / 2**30
     sentence = disk_sentence(free, minimum_free(os.environ))
     if sentence:
         raise LabError(sentence)

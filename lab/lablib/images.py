@@ -157,8 +157,8 @@ def build(host: Host, image: str, recipe: Recipe, logs: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="lifeboat-lab-", dir=SCRATCH) as scratch:
         files, tarball = Path(scratch) / "files.tar", Path(scratch) / "image.tar"
         files.write_bytes(tree_tar(RECIPES / "rootfs" / each for each in recipe.trees))
-        argv = host.privileged(*bootstrap_argv(recipe, sources, files, tarball))
-        done = run(argv, env={"TMPDIR": str(SCRATCH), "LC_ALL": "C.UTF-8"}, check=False)
+        argv = host.privileged(*bootstrap_argv(recipe, sources, files, tarball), tmpdir=scratch)
+        done = run(argv, env={"LC_ALL": "C.UTF-8"}, check=False)
         log = logs / f"{recipe.name}.log"
         log.write_text(done.out + done.err, encoding="utf-8")
         if done.code != 0:

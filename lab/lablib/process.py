@@ -42,6 +42,8 @@ def what_ran(argv: Sequence[str]) -> str:
         words = words[1:]
         while words and words[0].startswith("-"):
             words = words[1:]
+    if words[:1] == ["env"]:
+        words = [word for word in words[1:] if not word.startswith("TMPDIR=")]
     name = Path(words[0]).name if words else "?"
     if name != "podman":
         return name

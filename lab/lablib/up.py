@@ -187,7 +187,7 @@ def up(host: Host, name: str, state: State, say: Say) -> None:
     networks, found = lab.look()
     known = {each.host: each for each in found}
     if len(known) < len(FLEET):
-        check_disk([host.graph_root, ROOT, images.SCRATCH])
+        check_disk(host, [host.graph_root, ROOT, images.SCRATCH])
     prepare(state)
     subnet = lab.network(networks)
     lab.certificate(subnet)

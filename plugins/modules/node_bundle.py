@@ -90,7 +90,9 @@ def main():
     except LifeboatError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.fail_json(msg=f"cannot use {error.filename}: {error.strerror}; check 'requirements', 'engine' and 'cache'.")
+        module.fail_json(
+            msg=f"cannot use {error.filename}: {error.strerror}; check 'requirements', 'engine' and 'cache'."
+        )
     module.exit_json(changed=missing, path=path, digest=recipe.digest)
 
 

@@ -12,17 +12,13 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
-import time
 import types
 import typing as t
 from dataclasses import dataclass
 
+from . import private
 from .errors import LifeboatError, Refused
 
-_MEMORY = "/dev/shm"  # noqa: S108 - the folder made in it is private (0700)
-# gpg-agent's sockets lie in the home, and a socket's path may have 107 bytes
-_LONGEST_HOME = 107 - len("/S.gpg-agent.browser")
 _TIMEOUT = 300.0  # seconds; only a waiting agent takes so long
 _STATUS = re.compile(r"^\[GNUPG:\] (\S+)(?: (.*))?$", re.MULTILINE)
 
@@ -65,7 +61,7 @@ class Keyring:
         for program in ("gpg", "gpgconf"):
             if shutil.which(program) is None:
                 raise LifeboatError(f"this host lacks the program {program}: install gnupg.")
-        self.home = _private_folder()
+        self.home = private.make()
         return self
 
     def __exit__(
@@ -88,13 +84,8 @@ class Keyring:
                 timeout=_TIMEOUT,
                 check=False,
             )
-        for _ in range(100):  # the agent may still be taking its sockets away
-            shutil.rmtree(self.home, ignore_errors=True)
-            if not os.path.lexists(self.home):
-                self.home = ""
-                return
-            time.sleep(0.02)
-        raise LifeboatError(f"cannot remove {self.home}, which holds private keys: remove it by hand.")
+        private.remove(self.home)
+        self.home = ""
 
     def import_keys(self, data: bytes) -> list[str]:
         """Import public or private keys (armored or not); returns the primary fingerprints, in order."""
@@ -217,29 +208,3 @@ def _cause(status: t.Sequence[tuple[str, str]], text: str) -> str:
         return "a recipient's key is missing, expired or unable to encrypt"
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("[GNUPG:]")]
     return f"gpg says '{lines[-1].strip()}'" if lines else "gpg failed without a word"
-
-
-def _private_folder() -> str:
-    """A new folder 0700: in memory if this machine has a tmpfs to write to, else where temporary files go."""
-    places = [tempfile.gettempdir(), "/tmp"]  # noqa: S108 - mkdtemp makes it private
-    if _is_tmpfs(_MEMORY):
-        places.insert(0, _MEMORY)
-    for place in places:
-        too_long = len(os.fsencode(place)) + len("/lifeboat-12345678") > _LONGEST_HOME
-        if too_long or not os.access(place, os.W_OK | os.X_OK):
-            continue
-        try:
-            return tempfile.mkdtemp(prefix="lifeboat-", dir=place)
-        except OSError:
-            continue
-    raise LifeboatError(f"cannot make a private folder in any of {', '.join(places)}: free space, or set TMPDIR.")
-
-
-def _is_tmpfs(path: str) -> bool:
-    try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as handle:
-            mounts = [line.split() for line in handle]
-    except OSError:
-        return False
-    kinds = [mount[2] for mount in mounts if len(mount) > 2 and mount[1] == path]
-    return bool(kinds) and kinds[-1] == "tmpfs"

@@ -16,7 +16,7 @@ import typing as t
 from contextlib import contextmanager
 from dataclasses import replace
 
-from . import VERSION, backup, chains, profile, proof, restore, times, unit
+from . import VERSION, backup, chains, private, profile, proof, restore, times, unit
 from .errors import Refused
 from .keyring import Keyring
 from .profile import Layout, Profile
@@ -174,11 +174,14 @@ def _location(values: Values) -> t.Iterator[Location]:
         raise Refused("an s3:// target needs store.access_key and store.secret_key, or store.credentials_file.")
     if re.search(r"[\s]", access + secret):
         raise Refused("the store's key holds white space: it was not copied whole.")
-    with Keyring() as ring:  # its folder is in memory and gone afterwards
-        path = os.path.join(ring.home, "store.ini")
+    folder = private.make()
+    try:
+        path = os.path.join(folder, "store.ini")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
             handle.write(f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n")
         yield replace(location, credentials_file=path)
+    finally:
+        private.remove(folder)
 
 
 def _moment(values: Values) -> t.Any:

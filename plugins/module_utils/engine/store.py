@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from .errors import LifeboatError, Refused
 
 _NEXT_STEP = {
-    "AccessDenied": "check that this key's policy covers that prefix",
+    # Ceph RGW with STS says this of an unknown key and of a wrong secret too
+    "AccessDenied": "check that this key is the right one (roll the node out again) and that its policy covers that",
     "InvalidAccessKeyId": "it does not know this access key: roll the node out again, or check the credentials file",
     "SignatureDoesNotMatch": "the secret key is wrong: roll the node out again, or check the credentials file",
     "NoSuchBucket": "run playbooks/store.yml to create the bucket, or correct its name",

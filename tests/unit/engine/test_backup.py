@@ -359,11 +359,13 @@ def test_a_lost_object_makes_an_auto_run_a_full(damaged: Node) -> None:
 
 
 def make_profile(**changes: t.Any) -> profile.Profile:
-    data = {"node": "node1", "source": "/srv/www", "store": {"url": "file:///s"}, "fingerprint": None, **changes}
+    # so long a period that none ends between the sets of these tests
+    data = {"node": "node1", "source": "/srv/www", "store": {"url": "file:///s"}, "fingerprint": None}
+    data |= {"full_every_days": 3000, **changes}
     return profile.from_dict("site", data)
 
 
-def listing(*sets: str, lacking: str = "-") -> list[StoredObject]:
+def listing(*sets: str, lacking: str = "nothing") -> list[StoredObject]:
     """Objects of sets that are written ``full T0`` or ``inc T0 T1``."""
     found = []
     for words in sets:
@@ -433,12 +435,15 @@ def test_an_encrypted_incremental_needs_every_signature_in_the_cache(names: set[
 
 
 def test_a_full_is_due_by_the_nodes_slot() -> None:
-    settings = make_profile()
     start = datetime(2026, 11, 1, 2, 15, tzinfo=timezone.utc)
-    modes = [
-        backup.choose(settings, "auto", chains.collect(CHAIN), [], [], start + timedelta(days=day)).mode
-        for day in range(1, 9)
-    ]
-    assert "incremental" in modes
-    assert modes[-1] == "full"
-    assert modes == sorted(modes, reverse=True)  # once due, it stays due
+    first = set()
+    for number in range(20):
+        settings = make_profile(node=f"node{number}", full_every_days=7)
+        modes = [
+            backup.choose(settings, "auto", chains.collect(CHAIN), [], [], start + timedelta(days=day)).mode
+            for day in range(8)
+        ]
+        assert modes == sorted(modes, reverse=True)  # once due, it stays due
+        assert (modes[0], modes[7]) == ("incremental", "full")
+        first.add(modes.index("full"))
+    assert len(first) > 3

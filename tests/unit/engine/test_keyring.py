@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import keyring as keyring_file
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import private
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
 
@@ -123,15 +123,8 @@ def test_nothing_is_left_behind(failure: type[BaseException] | None) -> None:
     assert not processes_naming(home)
 
 
-def test_it_lies_in_memory_where_the_machine_has_one() -> None:
-    if not keyring_file._is_tmpfs("/dev/shm"):
-        pytest.skip("this machine has no tmpfs on /dev/shm")
-    with Keyring() as ring:
-        assert ring.home.startswith("/dev/shm/lifeboat-")
-
-
 def test_without_memory_it_uses_the_temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(keyring_file, "_is_tmpfs", lambda path: False)
+    monkeypatch.setattr(private, "_is_tmpfs", lambda path: False)
     long = tmp_path / ("long" * 40)
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))

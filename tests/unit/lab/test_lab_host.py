@@ -72,7 +72,9 @@ def test_disk() -> None:
 def test_command_prefixes() -> None:
     machine = host.Host(("sudo", "-n"), "/usr/sbin/runc", (), Path("/var/lib/containers/storage"))
     assert machine.podman("ps") == ["sudo", "-n", "podman", "--runtime", "/usr/sbin/runc", "ps"]
-    assert host.Host((), "", (), Path("/")).podman("ps") == ["podman", "ps"]
+    root = host.Host((), "", (), Path("/"))
+    assert root.podman("ps") == ["podman", "ps"]
+    assert root.podman("cp", tmpdir="/t") == ["env", "TMPDIR=/t", "podman", "cp"]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,7 @@ def test_command_prefixes() -> None:
     [
         (["sudo", "-n", "podman", "--runtime", "/x", "create", "--name"], "podman create"),
         (["podman", "ps", "--all"], "podman ps"),
+        (["env", "TMPDIR=/t", "podman", "cp", "-"], "podman cp"),
         (["/usr/bin/openssl", "req"], "openssl"),
     ],
 )
