@@ -94,7 +94,8 @@ def tree_tar(folders: Iterable[Path]) -> bytes:
 def tag(recipe: Recipe, sources: Iterable[str], files: bytes, scripts: bytes) -> str:
     """Return the image's name with a tag that changes whenever anything of its recipe does."""
     digest = hashlib.sha256()
-    for part in (repr(recipe), repr(COMMON), repr(APT_OPTIONS), repr(DPKG_OPTIONS), repr(tuple(sources))):
+    argv = bootstrap_argv(recipe, sources, Path(), Path())
+    for part in (repr(recipe), repr(argv), repr(tuple(sources))):
         digest.update(part.encode() + b"\0")
     digest.update(files + b"\0" + scripts)
     return f"{PREFIX}{recipe.name}:{digest.hexdigest()[:12]}"
@@ -106,6 +107,7 @@ def bootstrap_argv(recipe: Recipe, sources: Iterable[str], files: Path, target: 
         "mmdebstrap",
         "--variant=apt",
         "--format=tar",
+        "--skip=cleanup/apt/lists",  # as on any installed Debian: a role can install without an update first
         *(f"--aptopt={each}" for each in APT_OPTIONS),
         *(f"--dpkgopt={each}" for each in DPKG_OPTIONS),
         f"--include={','.join((*COMMON, *recipe.packages))}",

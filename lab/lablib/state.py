@@ -90,12 +90,17 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
 def lock(name: str) -> Iterator[None]:
     """Hold a lab for one command at a time. Raises LabError when another command works on it."""
     ROOT.mkdir(parents=True, exist_ok=True)
-    with open(ROOT / f".{name}.lock", "w", encoding="ascii") as stream:
+    path = ROOT / f".{name}.lock"
+    with open(path, "w", encoding="ascii") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LabError(f"Another command is working on the lab '{name}': wait for it and try again.") from None
-        yield
+        try:
+            yield
+        finally:
+            if not (ROOT / name).exists():
+                path.unlink(missing_ok=True)
 
 
 def prepare(state: State) -> None:
@@ -217,4 +222,3 @@ def remove(folder: Path, name: str) -> None:
         and not folder.is_symlink()
     ):
         shutil.rmtree(folder, ignore_errors=True)
-        (folder.parent / f".{name}.lock").unlink(missing_ok=True)

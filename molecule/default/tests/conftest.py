@@ -48,6 +48,7 @@ class Run:
     rc: int
     out: str
 
+
 class Fleet:
     """The lab, as its operator sees it."""
 
@@ -62,7 +63,13 @@ class Fleet:
 
     def lab(self, *arguments: str) -> Run:
         """Run the lab's own command."""
-        return self.run([str(TOP / "lab" / "lab"), *arguments, "--name", STATE.name])
+        verb, *rest = arguments
+        return self.run([str(TOP / "lab" / "lab"), verb, "--name", STATE.name, *rest])
+
+    def on(self, host: str, command: str) -> str:
+        """What a shell command printed on a host, which must succeed."""
+        argv = [str(TOP / "lab" / "lab"), "ssh", "--name", STATE.name, host, command]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=300, check=True).stdout
 
     def run(self, command: list[str]) -> Run:
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LIFEBOAT_LAB": STATE.name}

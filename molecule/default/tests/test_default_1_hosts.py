@@ -44,7 +44,7 @@ def test_store_key_is_for_root_only_and_private_key_is_nowhere(host: Host, is_no
         assert secret.exists == is_node
         if is_node:
             assert (secret.user, secret.group, secret.mode) == ("root", "root", 0o600)
-        found = host.run("grep -rlsa 'BEGIN PGP PRIVATE KEY' /etc /var /opt/lifeboat /run /root /home /dev/shm /tmp")
+        found = host.run("grep -rlsa 'BEGIN PGP PRIVATE[ ]KEY' /etc /var /opt/lifeboat /run /root /home /dev/shm /tmp")
         assert found.stdout == ""
 
 
@@ -66,7 +66,9 @@ def test_timer_waits_and_service_is_sandboxed(host: Host, is_node: bool) -> None
     assert timer.is_running
     assert timer.is_enabled
     with host.sudo():
-        shown = host.check_output("systemctl show lifeboat-backup@site.timer -p Persistent -p FixedRandomDelay -p RandomizedDelayUSec")
+        shown = host.check_output(
+            "systemctl show lifeboat-backup@site.timer -p Persistent -p FixedRandomDelay -p RandomizedDelayUSec"
+        )
         security = host.check_output("systemd-analyze security --no-pager lifeboat-backup@site.service | tail -n 1")
     assert "Persistent=yes" in shown
     assert "RandomizedDelayUSec=4h" in shown

@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     for reader in (restore, verify):
         reader.add_argument("--time", help="the newest point not after this (UTC; default: the newest of all)")
         reader.add_argument("--key-fd", type=int, metavar="FD", help="descriptor to read the node's private key from")
-    run = verbs.add_parser("unit", help=argparse.SUPPRESS)
+    run = verbs.add_parser("unit")  # for the unit: without a help it is not listed
     run.set_defaults(action=_unit)
     run.add_argument("profile")
     return parser

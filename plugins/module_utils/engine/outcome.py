@@ -64,7 +64,7 @@ class Verdict:
 def decide(finished: Finished, *, missing: t.Sequence[str] = (), allowed: t.Container[int] = (0,)) -> Verdict:
     """Judge a run. ``missing``: what the look at the store afterwards did not find; ``allowed``: exit codes that are
     no failure by themselves."""
-    if finished.ended_by:
+    if finished.ended_by in ("timeout", "stall"):
         why = "it made no progress" if finished.ended_by == "stall" else "it ran into its time limit"
         return Verdict(
             Outcome.FAILED,
@@ -93,12 +93,12 @@ def losses(events: t.Iterable[Event]) -> list[Event]:
 
 
 def _failure(exit_code: int, errors: list[Event]) -> str:
-    if exit_code < 0:
-        return f"duplicity was killed by signal {-exit_code}: run again."
     for code in (exit_code, *(event.code for event in errors)):
         if code in _CAUSES:
             cause, step = _CAUSES[code]
             return f"{cause} (duplicity's code {code}): {step}."
+    if exit_code < 0:
+        return f"duplicity was killed by signal {-exit_code}: run again."
     return f"duplicity failed with exit code {exit_code}: see the run's journal."
 
 

@@ -237,6 +237,7 @@ def parse(data: bytes) -> Witness:
     try:
         lines = gzip.decompress(data).decode("utf-8").split("\n")
         header = json.loads(lines[0])
+        schema = header.get("schema")
         entries: dict[bytes, Entry] = {}
         for line in lines[1:]:
             if line:
@@ -245,10 +246,8 @@ def parse(data: bytes) -> Witness:
                 entries[name.encode() if name is not None else base64.b64decode(entry.pop("b"))] = entry
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LifeboatError(f"the witness is damaged ({type(error).__name__}): this point cannot be judged.") from error
-    if header.get("schema") != SCHEMA:
-        raise LifeboatError(
-            f"the witness has schema {header.get('schema')!r}, this engine reads {SCHEMA}: use a newer engine."
-        )
+    if schema != SCHEMA:
+        raise LifeboatError(f"the witness has schema {schema!r}, this engine reads {SCHEMA}: use a newer engine.")
     return Witness(header, entries)
 
 

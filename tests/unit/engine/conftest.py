@@ -172,7 +172,16 @@ def damaged(odd: Node, tmp_path: Path) -> Node:
 def make_odd(root: Path) -> None:
     """What people's trees hold: names of all kinds, links, modes, a FIFO, and one file over several volumes."""
     top = os.fsencode(root)
-    for name in (b"line\nbreak", b"not \xff utf-8", b"-rf", b" blank ", b"\xc3\xbc", b"back\\slash", b"*?[a]", b"tab\there"):
+    for name in (
+        b"line\nbreak",
+        b"not \xff utf-8",
+        b"-rf",
+        b" blank ",
+        b"\xc3\xbc",
+        b"back\\slash",
+        b"*?[a]",
+        b"tab\there",
+    ):
         Path(os.fsdecode(os.path.join(top, name))).write_bytes(b"in " + name)
     (root / "empty folder").mkdir()
     (root / "empty file").touch()

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""The command on a node: help, exit codes, one sentence for each mistake."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import VERSION, cli, profile, request, unit
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.profile import Layout
+
+if t.TYPE_CHECKING:
+    from tests.unit.engine.conftest import Node, Pair
+
+Said = tuple[int, str, str]
+
+
+@pytest.fixture
+def lifeboat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> t.Callable[..., Said]:
+    """The command in this process, on a node whose folders are in ``tmp_path``: exit code, output, errors."""
+    folders = [str(tmp_path / "node" / name) for name in ("etc", "state", "cache", "run")]
+    for module in (profile, request, unit, cli):
+        monkeypatch.setattr(module, "Layout", lambda: Layout(*folders))
+
+    def run(*argv: str, stdin: str = "") -> Said:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        try:
+            code = cli.main(list(argv))
+        except SystemExit as ended:  # argparse
+            code = t.cast(int, ended.code)
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    return run
+
+
+def install(node: Node, **changes: t.Any) -> None:
+    data = {"node": "node1", "source": str(node.source), "store": {"url": f"file://{node.corner}"}, "fingerprint": None}
+    (node.root / "etc" / "site.json").write_text(json.dumps(data | changes))
+
+
+@pytest.mark.parametrize("verb", [[], ["status"], ["points"], ["backup"], ["restore"], ["verify"], ["unit"]])
+def test_help(lifeboat: t.Callable[..., Said], verb: list[str]) -> None:
+    code, out, err = lifeboat(*verb, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(" ".join(["usage: lifeboat", *verb]))
+
+
+def test_without_a_verb_the_help_is_shown(lifeboat: t.Callable[..., Said]) -> None:
+    code, out, _ = lifeboat()
+    assert code == 2
+    assert "lifeboat restore site /srv/back --key-fd 3 3< key.asc" in out
+    assert "==SUPPRESS==" not in out
+
+
+@pytest.mark.parametrize(
+    "argv", [["none"], ["backup"], ["backup", "site", "--mode", "x"], ["restore", "site"], ["--x"]]
+)
+def test_a_wrong_command_line(lifeboat: t.Callable[..., Said], argv: list[str]) -> None:
+    code, out, err = lifeboat(*argv)
+    assert (code, out) == (2, "")
+    assert "error: " in err
+
+
+def test_version(lifeboat: t.Callable[..., Said]) -> None:
+    assert lifeboat("--version") == (0, f"lifeboat {VERSION}\n", "")
+
+
+def test_errors_are_one_sentence(lifeboat: t.Callable[..., Said], node: Node) -> None:
+    for argv in (["status"], ["points", "site"], ["restore", "site", "/x"], ["unit", "site"], ["backup", "si/te"]):
+        code, out, err = lifeboat(*argv)
+        assert (code, out) == (1, "")
+        assert err.startswith("lifeboat: ")
+        assert err.count("\n") == 1
+        assert err.rstrip().endswith(".")
+
+
+def test_interrupted(lifeboat: t.Callable[..., Said], node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(node)
+
+    def interrupt(*_: object) -> t.NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(request, "handle", interrupt)
+    assert lifeboat("verify", "site") == (130, "", "lifeboat: interrupted.\n")
+
+
+def test_a_nodes_day(lifeboat: t.Callable[..., Said], node: Node, tmp_path: Path) -> None:
+    install(node)
+    code, out, _ = lifeboat("status")
+    assert (code, out) == (1, "site: no backup was tried yet\n")
+    code, out, err = lifeboat("unit", "site")
+    assert (code, err) == (0, "")
+    assert out.startswith("Backed up 2 files in a new full of ")
+    code, out, _ = lifeboat("status")
+    assert code == 0
+    assert out.startswith("site: full of ")
+    assert out.endswith("(0.0 h old), 2 files\n")
+    (node.corner / "records/site/20260101T000000Z-backup.json").write_text("junk")
+    code, out, err = lifeboat("points", "site")
+    assert code == 0
+    assert out.count("\n") == 1
+    assert "full                 2 files" in out
+    assert err.startswith("warning: records/site/20260101T000000Z-backup.json is not a run record")
+    code, out, err = lifeboat("restore", "site", str(tmp_path / "tree"))
+    assert (code, err) == (0, "")
+    code, out, err = lifeboat("verify", "site", "--dest", str(tmp_path / "tree"))
+    assert (code, err) == (0, "")
+    assert out.startswith("All 4 paths of ")
+    (tmp_path / "tree" / "page.php").write_text("spoiled")
+    code, out, err = lifeboat("verify", "site", "--dest", str(tmp_path / "tree"))
+    assert (code, out) == (1, "")
+    assert err.endswith("\n  size: page.php\n")
+    code, out, err = lifeboat("restore", "site", str(tmp_path / "tree2"), "--path", "none")
+    assert code == 1
+    assert err.startswith("The restore failed, ")
+    (node.root / "cache" / "site" / "archive").rename(tmp_path / "gone")
+    for path in node.source.rglob("*"):
+        if path.is_file():
+            path.unlink()
+    (node.source / "folder").rmdir()
+    code, out, err = lifeboat("unit", "site")
+    assert (code, out) == (1, "")
+    code, out, _ = lifeboat("status")
+    assert code == 1
+    assert "FAILED: the source " in out
+
+
+def test_a_backup_goes_through_the_unit(lifeboat: t.Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def start(*values: str) -> dict[str, t.Any]:
+        asked.append(values)
+        return {"failed": False, "msg": "done.", "warnings": ["look."]}
+
+    monkeypatch.setattr(unit, "start", start)
+    assert lifeboat("backup", "site", "--mode", "full") == (0, "done.\n", "warning: look.\n")
+    assert asked == [("site", "full")]
+
+
+def test_a_key_comes_by_descriptor(
+    lifeboat: t.Callable[..., Said], sealed: Node, pair: Pair, node: Node, tmp_path: Path
+) -> None:
+    install(node, store={"url": f"file://{sealed.corner}"}, fingerprint=pair.fingerprint)
+    code, _, err = lifeboat("verify", "site")
+    assert code == 1
+    assert "this needs the node's private key" in err
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "w") as handle:
+        handle.write(pair.private)
+    code, out, _ = lifeboat("restore", "site", str(tmp_path / "tree"), "--key-fd", str(read_end), "--path", "page.php")
+    assert code == 0
+    assert out.startswith("Restored 1 files of ")
+    code, _, err = lifeboat("verify", "site", "--key-fd", "987")
+    assert (code, err) == (1, "lifeboat: cannot read a key from descriptor 987: [Errno 9] Bad file descriptor.\n")
+
+
+# --- the module's door ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "5", "[" * 100_000], ids=lambda text: text[:5] or "nothing")
+def test_json_that_is_no_request(lifeboat: t.Callable[..., Said], text: str) -> None:
+    code, out, err = lifeboat("--json", stdin=text)
+    assert (code, err) == (1, "")
+    assert json.loads(out) == {"failed": True, "msg": "the request on standard input is not a JSON object."}
+
+
+def test_json_refused(lifeboat: t.Callable[..., Said]) -> None:
+    values = {"engine": VERSION, "operation": "restore", "target": "caf\udcff", "dest": "/x"}
+    code, out, _ = lifeboat("--json", stdin=json.dumps(values))
+    assert code == 1
+    assert json.loads(out)["msg"].startswith("target 'caf\\xff' is not a URL")
+
+
+def test_json_of_a_bug_of_ours(lifeboat: t.Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(values: object) -> t.NoReturn:
+        raise ValueError("no caf\udcff")
+
+    monkeypatch.setattr(request, "handle", broken)
+    code, out, err = lifeboat("--json", stdin="{}")
+    assert (code, err) == (1, "")
+    answer = json.loads(out)
+    assert answer["msg"] == "the engine broke: ValueError: no caf\\xff; please report it."
+    assert "Traceback" in answer["detail"]
+
+
+def test_json_done(lifeboat: t.Callable[..., Said], odd: Node) -> None:
+    values = {"engine": VERSION, "operation": "verify", "target": f"file://{odd.repository}", "check": True}
+    code, out, err = lifeboat("--json", stdin=json.dumps(values))
+    assert (code, err) == (0, "")
+    assert json.loads(out)["msg"] == "A verify would run."
+
+
+def test_as_a_program() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, "-m", cli.__name__, "--json"], input="{}", capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["msg"].startswith(f"this node's engine is {VERSION}, the request is for None")

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Objects in a folder and in a bucket. The bucket is botocore's Stubber, a mock: the real one is in tests/live."""
+
+from __future__ import annotations
+
+import io
+import typing as t
+from datetime import datetime, timezone
+from pathlib import Path
+
+import botocore.exceptions
+import pytest
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import store
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
+
+
+@pytest.mark.table("store.yml", "urls")
+def test_urls(case: dict[str, t.Any]) -> None:
+    if "says" in case:
+        with pytest.raises(Refused) as error:
+            store.check_url(case["url"])
+        assert case["says"] in str(error.value)
+    else:
+        assert store.check_url(case["url"]) == case["url"]
+
+
+@given(st.text() | st.text().map("s3://{}".format) | st.text().map("file:///{}".format))
+def test_any_url_is_used_as_it_is_or_refused(url: str) -> None:
+    try:
+        store.check_url(url)
+    except Refused:
+        return
+    scheme, _, rest = url.partition("://")
+    assert scheme.lower() in ("s3", "file")
+    if scheme == "file":
+        assert Path(rest) == store.FileStore(Location(url)).root
+
+
+def error_of(case: dict[str, t.Any]) -> Exception:
+    if "error" in case:
+        kind = getattr(botocore.exceptions, case["error"])
+        return kind(endpoint_url="https://s", error="e", proxy_url="https://p")
+    metadata = {"HTTPStatusCode": case["status"]}
+    return botocore.exceptions.ClientError({"Error": {"Code": case["code"]}, "ResponseMetadata": metadata}, "GetObject")
+
+
+@pytest.mark.table("store.yml", "explain")
+def test_explain(case: dict[str, t.Any]) -> None:
+    text = store.explain("read 'x' in s3://b", error_of(case))
+    assert text.startswith(f"cannot read 'x' in s3://b: {case['says']}")
+    assert text.endswith(".")
+
+
+def test_below() -> None:
+    assert Location("s3://b/n/").below("/repo/site/").url == "s3://b/n/repo/site"
+    assert Location("file:///s").below("x").url == "file:///s/x"
+
+
+# --- credentials ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.table("store.yml", "credentials")
+def test_credentials_that_are_none(case: dict[str, t.Any], tmp_path: Path) -> None:
+    path = tmp_path / "store.ini"
+    path.write_text(case["text"])
+    with pytest.raises(
+        LifeboatError, match=r"is not a credentials file: it needs .default. with aws_access_key_id"
+    ) as error:
+        store.read_credentials(str(path))
+    assert "TOPSECRET" not in str(error.value)
+
+
+def test_credentials(tmp_path: Path) -> None:
+    path = tmp_path / "store.ini"
+    path.write_text("[default]\naws_access_key_id = A\naws_secret_access_key = %(x)s%/+=\n")
+    assert store.read_credentials(str(path)) == ("A", "%(x)s%/+=")
+    with pytest.raises(LifeboatError, match=r"cannot read the store credentials .*: No such file or directory"):
+        store.read_credentials(str(tmp_path / "none"))
+    with pytest.raises(Refused, match="no credentials file was named for the store"):
+        store.read_credentials(None)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(LifeboatError, match="is not a credentials file"):
+        store.read_credentials(str(path))
+
+
+# --- a folder ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> store.ObjectStore:
+    return store.open_store(Location(f"file://{tmp_path}/store"))
+
+
+def test_a_folder_keeps_objects(folder: store.ObjectStore) -> None:
+    assert folder.list() == []
+    written = folder.write("a/b", b"one")
+    assert (written.name, written.bytes) == ("a/b", 3)
+    assert folder.read("a/b") == b"one"
+    status = folder.stat("a/b")
+    assert status is not None
+    assert status.checksum == "sha256:7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+    assert status.modified.tzinfo is not None
+    assert folder.stat("a") is None
+    folder.write("a/b", b"two")
+    with pytest.raises(LifeboatError, match="a/b exists and is never overwritten"):
+        folder.write("a/b", b"three", if_absent=True)
+    assert folder.read("a/b") == b"two"
+
+
+def test_a_folder_lists_in_the_order_of_names(folder: store.ObjectStore) -> None:
+    names = ["a/x", "a.b", "a-b", "a/a", "b"]
+    for name in names:
+        folder.write(name, b"")
+    assert [item.name for item in folder.list()] == sorted(names)
+    assert [item.name for item in folder.list("a/")] == ["a/a", "a/x"]
+    assert [item.name for item in folder.list("a")] == sorted(names)[:-1]
+
+
+def test_a_folder_that_fails_says_so(folder: store.ObjectStore) -> None:
+    with pytest.raises(LifeboatError, match=r"cannot read .*/none: No such file or directory"):
+        folder.read("none")
+    folder.write("file", b"")
+    with pytest.raises(LifeboatError, match=r"cannot write .*/file/x: "):
+        folder.write("file/x", b"")
+
+
+# --- a bucket (a mock) ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> t.Iterator[tuple[store.S3Store, Stubber]]:
+    path = tmp_path / "store.ini"
+    path.write_text("[default]\naws_access_key_id = A\naws_secret_access_key = B\n")
+    location = Location("s3://b/nodes/n1", endpoint_url="https://store.invalid", credentials_file=str(path))
+    found = store.open_store(location)
+    assert isinstance(found, store.S3Store)
+    with Stubber(found.client) as stub:
+        yield found, stub
+        stub.assert_no_pending_responses()
+
+
+def test_a_bucket_lists_all_pages_below_its_prefix(bucket: tuple[store.S3Store, Stubber]) -> None:
+    found, stub = bucket
+    item = {"Key": "nodes/n1/repo/x", "Size": 3, "LastModified": NOON, "ETag": '"abc"'}
+    first = {"IsTruncated": True, "NextContinuationToken": "t", "Contents": [item]}
+    asked = {"Bucket": "b", "Prefix": "nodes/n1/repo/"}
+    stub.add_response("list_objects_v2", first, asked)
+    stub.add_response(
+        "list_objects_v2",
+        {"IsTruncated": False, "Contents": [{**item, "Key": "nodes/n1/repo/y"}]},
+        {**asked, "ContinuationToken": "t"},
+    )
+    assert [(o.name, o.bytes, o.checksum) for o in found.list("repo/")] == [
+        ("repo/x", 3, "etag:abc"),
+        ("repo/y", 3, "etag:abc"),
+    ]
+
+
+def test_a_bucket_reads_writes_and_looks(bucket: tuple[store.S3Store, Stubber]) -> None:
+    found, stub = bucket
+    key = {"Bucket": "b", "Key": "nodes/n1/x"}
+    stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(b"one"), 3)}, key)
+    assert found.read("x") == b"one"
+    stub.add_response("head_object", {"ContentLength": 3, "LastModified": NOON, "ETag": '"e"', "VersionId": "v"}, key)
+    assert found.stat("x") == store.StoredObject("x", 3, NOON, "etag:e", "v")
+    stub.add_client_error("head_object", "404", http_status_code=404)
+    assert found.stat("x") is None
+    stub.add_response("put_object", {"ETag": '"e"', "VersionId": "v"}, {**key, "Body": b"one"})
+    written = found.write("x", b"one")
+    assert (written.name, written.bytes, written.checksum, written.version_id) == ("x", 3, "etag:e", "v")
+    stub.add_response("put_object", {}, {**key, "Body": b"one", "IfNoneMatch": "*"})
+    found.write("x", b"one", if_absent=True)
+
+
+def test_a_bucket_that_refuses_says_so(bucket: tuple[store.S3Store, Stubber]) -> None:
+    found, stub = bucket
+    calls: list[tuple[str, str, t.Callable[[], object]]] = [
+        ("list_objects_v2", "list 'nodes/n1/x'", lambda: found.list("x")),
+        ("get_object", "read 'nodes/n1/x'", lambda: found.read("x")),
+        ("head_object", "look at 'nodes/n1/x'", lambda: found.stat("x")),
+        ("put_object", "write 'nodes/n1/x'", lambda: found.write("x", b"")),
+    ]
+    for name, doing, call in calls:
+        stub.add_client_error(name, "AccessDenied", http_status_code=403)
+        with pytest.raises(LifeboatError) as error:
+            call()
+        assert str(error.value).startswith(f"cannot {doing} in s3://b: the store answered AccessDenied (403); check ")
+
+
+def test_a_store_that_is_not_there_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "store.ini"
+    path.write_text("[default]\naws_access_key_id = A\naws_secret_access_key = B\n")
+    found = store.S3Store(Location("s3://b", endpoint_url="https://127.0.0.1:1", credentials_file=str(path)))
+    assert found.prefix == ""
+
+    def refuse(*_: object, **__: object) -> t.NoReturn:
+        raise botocore.exceptions.EndpointConnectionError(endpoint_url="https://127.0.0.1:1")
+
+    monkeypatch.setattr(found.client, "head_object", refuse)
+    with pytest.raises(LifeboatError, match="cannot look at 'x' in s3://b: the store does not answer"):
+        found.stat("x")
