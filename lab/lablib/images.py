@@ -41,6 +41,8 @@ COMMON = (
 # Lean and quick: no recommendations, no manuals, no fsync per package. The settings stay in the image, so that
 # what Lifeboat installs on a host comes as fast.
 APT_OPTIONS = ('Apt::Install-Recommends "false"', 'Acquire::Languages "none"')
+# Package lists stay, as on any installed Debian: a role can install without an update first.
+SKIPPED = "cleanup/apt/lists"
 DPKG_OPTIONS = (
     "force-unsafe-io",
     "path-exclude=/usr/share/man/*",
@@ -94,8 +96,7 @@ def tree_tar(folders: Iterable[Path]) -> bytes:
 def tag(recipe: Recipe, sources: Iterable[str], files: bytes, scripts: bytes) -> str:
     """Return the image's name with a tag that changes whenever anything of its recipe does."""
     digest = hashlib.sha256()
-    argv = bootstrap_argv(recipe, sources, Path(), Path())
-    for part in (repr(recipe), repr(argv), repr(tuple(sources))):
+    for part in (repr(recipe), repr(COMMON), repr(APT_OPTIONS), repr(DPKG_OPTIONS), SKIPPED, repr(tuple(sources))):
         digest.update(part.encode() + b"\0")
     digest.update(files + b"\0" + scripts)
     return f"{PREFIX}{recipe.name}:{digest.hexdigest()[:12]}"
@@ -107,7 +108,7 @@ def bootstrap_argv(recipe: Recipe, sources: Iterable[str], files: Path, target: 
         "mmdebstrap",
         "--variant=apt",
         "--format=tar",
-        "--skip=cleanup/apt/lists",  # as on any installed Debian: a role can install without an update first
+        f"--skip={SKIPPED}",
         *(f"--aptopt={each}" for each in APT_OPTIONS),
         *(f"--dpkgopt={each}" for each in DPKG_OPTIONS),
         f"--include={','.join((*COMMON, *recipe.packages))}",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Open nodes' private keys from escrow, on the controller."""
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ DOCUMENTATION = r"""
 name: node_private_key
 short_description: A node's private key, opened from escrow
 version_added: 0.1.0
-author: Lifeboat contributors
+author: Lifeboat contributors (@lifeboat)
 description:
   - Reads the node's escrow entry with the restorer's credentials and opens it with the drill key, or with the recovery
     key if one is named.

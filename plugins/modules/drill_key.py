@@ -1,6 +1,7 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Make or keep the controller's drill key."""
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ version_added: 0.1.0
 description:
   - The drill key opens the private halves of nodes' keys in escrow, so that nightly drills need no recovery key.
   - Made in memory if O(path)C(/drill.key.asc) is missing; an existing key is never replaced.
-author: Lifeboat contributors
+author: Lifeboat contributors (@lifeboat)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 options:

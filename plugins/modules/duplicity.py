@@ -107,6 +107,8 @@ attributes:
     details: It checks request and restore point; it does not compare an existing O(dest).
   diff_mode:
     support: none
+  platform:
+    platforms: posix
 notes:
   - Needs root on the host, for owners and modes of restored files and for starting the unit.
 seealso:
@@ -176,7 +178,8 @@ COMMAND = "/usr/local/bin/lifeboat"
 
 
 def argument_spec():
-    store = {key: {"type": "str"} for key in ("endpoint_url", "region", "ca_bundle", "access_key", "credentials_file")}
+    store = {key: {"type": "str"} for key in ("endpoint_url", "region", "ca_bundle", "credentials_file")}
+    store["access_key"] = {"type": "str", "no_log": False}  # an id, not a secret
     return {
         "operation": {"type": "str", "choices": ["backup", "restore", "verify"], "required": True},
         "profile": {"type": "str"},

@@ -1,6 +1,7 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Make or keep everything that the store knows of one node."""
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ description:
   - Ensures the store user with its policy for C(nodes/<id>/) and one key. The key named by O(access_key) is kept if the
     store knows it. Otherwise the node has no working key, so all keys of the user are removed and a new one is made.
   - One call per node, because each call costs a second of the controller.
-author: Lifeboat contributors
+author: Lifeboat contributors (@lifeboat)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - lifeboat.fleet.store

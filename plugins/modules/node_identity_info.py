@@ -1,6 +1,7 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Tell which machine a node is and which store key it holds."""
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ version_added: 0.1.0
 description:
   - Runs on the node and returns nothing secret. The machine-id stays on the node (only a hash leaves it), and so does
     the secret part of the store key.
-author: Lifeboat contributors
+author: Lifeboat contributors (@lifeboat)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 options:

@@ -1,6 +1,7 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Keep the bucket as Lifeboat needs it."""
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ description:
   - Creates the bucket if it is missing, enables versioning, blocks public access and refuses plain http.
   - Settings that the store does not have are named in RV(unsupported) and in a warning.
   - Never removes a bucket, and leaves other statements of the bucket's policy as they are.
-author: Lifeboat contributors
+author: Lifeboat contributors (@lifeboat)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - lifeboat.fleet.store

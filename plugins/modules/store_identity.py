@@ -1,6 +1,7 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Make or keep an identity whose credentials stay on the controller."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ description:
   - The key in O(dest) is kept if the store knows it, and every other key of the user is removed. Otherwise a new key is
     made and written to O(dest); it is neither returned nor logged.
   - Identities of nodes are made by M(lifeboat.fleet.node_identity).
-author: Lifeboat contributors
+author: Lifeboat contributors (@lifeboat)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - lifeboat.fleet.store

@@ -83,9 +83,7 @@ def test_drill_proves_both_points_and_leaves_evidence(fleet: Any, tmp_path: Path
     proven = {(line["node"], line["point"], line["verdict"]) for line in report["restores"]}
     assert proven == {(node, times[mode][node], "passed") for node in fleet.nodes for mode in times}
     assert all(line["compared"]["hashed"] > 1000 and line["compared"]["unjudged"] == 0 for line in report["restores"])
-    left = fleet.lab(
-        "ssh", "harbour", "sudo find /var/lib/lifeboat-drill /dev/shm -mindepth 1; pgrep gpg-agent || true"
-    )
+    left = fleet.on("harbour", "sudo find /var/lib/lifeboat-drill /dev/shm -mindepth 1; pgrep gpg-agent || true")
     assert left.strip() == ""
 
 

@@ -228,7 +228,7 @@ class _Run:
             moment = now()
             if stamp(moment) > newest:
                 return moment
-            time.sleep(1)
+            time.sleep(1.001 - time.time() % 1)  # until the next second
         raise LifeboatError(f"the clock is behind the newest set ({newest}): set this node's clock, then run again.")
 
     def _objects(self, store: ObjectStore, made: chains.BackupSet) -> list[Object]:

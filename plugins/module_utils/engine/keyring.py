@@ -137,7 +137,7 @@ class Keyring:
     def open(self, data: bytes) -> Opened:
         """Like :meth:`decrypt`, and tells to which keys the message was encrypted."""
         answer = self._gpg(["--decrypt"], data, "decrypt")
-        words = [word for word, _ in answer.status]
+        words = [word for word, rest in answer.status]
         if "DECRYPTION_OKAY" not in words or "GOODMDC" not in words:
             raise LifeboatError("cannot decrypt: the data is not protected against change; take an undamaged copy.")
         keys = frozenset(words.split()[0] for word, words in answer.status if word == "ENC_TO")
@@ -194,7 +194,7 @@ class _Answer:
 
 def _cause(status: t.Sequence[tuple[str, str]], text: str) -> str:
     """Why gpg failed and what to do, from its status lines or, last, from what it printed."""
-    words = {word for word, _ in status}
+    words = {word for word, rest in status}
     if "DECRYPTION_FAILED" in words and "DECRYPTION_INFO" not in words:
         keys = [words.split()[0] for word, words in status if word == "ENC_TO"]
         # gpg does not tell the two apart

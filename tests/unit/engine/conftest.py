@@ -17,12 +17,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import settings
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import VERSION, request
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.profile import Layout
 
 HERE = Path(__file__).parent
+
+
+# A busy machine is no failure, and the suite is to stay quick: tests that need more examples ask for them.
+settings.register_profile("engine", deadline=None, max_examples=40)
+settings.load_profile("engine")
 
 
 def pytest_configure(config: pytest.Config) -> None:

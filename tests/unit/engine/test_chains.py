@@ -132,7 +132,7 @@ def listings(draw: st.DrawFn) -> list[StoredObject]:
     return [StoredObject(name, size, NOW) for size, name in enumerate(names)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(listings(), st.randoms())
 def test_nothing_is_lost_and_order_does_not_matter(found: list[StoredObject], random: t.Any) -> None:
     collection = chains.collect(found)

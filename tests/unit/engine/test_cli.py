@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import typing as t
@@ -34,6 +35,7 @@ def lifeboat(
 
     def run(*argv: str, stdin: str = "") -> Said:
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # not in the tests' own process
         try:
             code = cli.main(list(argv))
         except SystemExit as ended:  # argparse
@@ -58,7 +60,7 @@ def test_help(lifeboat: t.Callable[..., Said], verb: list[str]) -> None:
 
 
 def test_without_a_verb_the_help_is_shown(lifeboat: t.Callable[..., Said]) -> None:
-    code, out, _ = lifeboat()
+    code, out, _err = lifeboat()
     assert code == 2
     assert "lifeboat restore site /srv/back --key-fd 3 3< key.asc" in out
     assert "==SUPPRESS==" not in out
@@ -96,14 +98,43 @@ def test_interrupted(lifeboat: t.Callable[..., Said], node: Node, monkeypatch: p
     assert lifeboat("verify", "site") == (130, "", "lifeboat: interrupted.\n")
 
 
+_TOLD_TO_END = """
+import os, sys
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import cli, execute, keyring, request
+
+def slow(values, layout=None):
+    with keyring.Keyring() as ring:
+        print(ring.home, flush=True)
+        execute.run(["sleep", "60"], {"PATH": os.environ["PATH"]})
+
+request.handle = slow
+sys.exit(cli.main(["verify", "site"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_told_to_end_it_takes_its_keys_along(number: signal.Signals, code: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    argv = [sys.executable, "-c", _TOLD_TO_END]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    assert process.stdout is not None
+    home = process.stdout.readline().decode().strip()
+    assert os.path.isdir(home)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert b"Traceback" not in errors
+    assert not os.path.exists(home)
+
+
 def test_a_nodes_day(lifeboat: t.Callable[..., Said], node: Node, tmp_path: Path) -> None:
     install(node)
-    code, out, _ = lifeboat("status")
+    code, out, err = lifeboat("status")
     assert (code, out) == (1, "site: no backup was tried yet\n")
     code, out, err = lifeboat("unit", "site")
     assert (code, err) == (0, "")
     assert out.startswith("Backed up 2 files in a new full of ")
-    code, out, _ = lifeboat("status")
+    code, out, err = lifeboat("status")
     assert code == 0
     assert out.startswith("site: full of ")
     assert out.endswith("(0.0 h old), 2 files\n")
@@ -132,7 +163,7 @@ def test_a_nodes_day(lifeboat: t.Callable[..., Said], node: Node, tmp_path: Path
     (node.source / "folder").rmdir()
     code, out, err = lifeboat("unit", "site")
     assert (code, out) == (1, "")
-    code, out, _ = lifeboat("status")
+    code, out, err = lifeboat("status")
     assert code == 1
     assert "FAILED: the source " in out
 
@@ -159,7 +190,9 @@ def test_a_key_comes_by_descriptor(
     read_end, write_end = os.pipe()
     with os.fdopen(write_end, "w") as handle:
         handle.write(pair.private)
-    code, out, _ = lifeboat("restore", "site", str(tmp_path / "tree"), "--key-fd", str(read_end), "--path", "page.php")
+    code, out, err = lifeboat(
+        "restore", "site", str(tmp_path / "tree"), "--key-fd", str(read_end), "--path", "page.php"
+    )
     assert code == 0
     assert out.startswith("Restored 1 files of ")
     code, _, err = lifeboat("verify", "site", "--key-fd", "987")
@@ -178,7 +211,7 @@ def test_json_that_is_no_request(lifeboat: t.Callable[..., Said], text: str) -> 
 
 def test_json_refused(lifeboat: t.Callable[..., Said]) -> None:
     values = {"engine": VERSION, "operation": "restore", "target": "caf\udcff", "dest": "/x"}
-    code, out, _ = lifeboat("--json", stdin=json.dumps(values))
+    code, out, _err = lifeboat("--json", stdin=json.dumps(values))
     assert code == 1
     assert json.loads(out)["msg"].startswith("target 'caf\\xff' is not a URL")
 

@@ -90,7 +90,7 @@ def test_one_decryption_is_fast(pair: tuple[str, bytes, bytes]) -> None:
         sealed = ring.encrypt(b"x" * 1000, [pair[0]])
         ring.decrypt(sealed)
         seconds = []
-        for _ in range(5):
+        for _attempt in range(5):
             started = time.monotonic()
             ring.decrypt(sealed)
             seconds.append(time.monotonic() - started)

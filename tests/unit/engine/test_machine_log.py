@@ -17,7 +17,7 @@ EVENTS = st.builds(
     st.sampled_from(["ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"]),
     st.integers(0, 200),
     st.text(st.characters(exclude_characters="\n", codec="utf-8")).map(str.strip),
-    st.text(st.characters(codec="utf-8")),
+    st.text(st.characters(codec="utf-8")).map(lambda text: text.lstrip("\n")),  # empty lines before a text are dropped
 )
 
 

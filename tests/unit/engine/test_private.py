@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import private
 
 

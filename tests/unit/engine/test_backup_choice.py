@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Full or incremental: the choice alone, without a run."""
+
+from __future__ import annotations
+
+import typing as t
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import backup, chains, profile
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import Refused
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.record import Object, Record
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import StoredObject
+
+T0, T1, T2 = "20261101T021500Z", "20261102T021500Z", "20261103T021500Z"
+NOON = datetime(2026, 11, 3, 12, tzinfo=timezone.utc)
+
+
+def make_profile(**changes: t.Any) -> profile.Profile:
+    # so long a period that none ends between the sets of these tests
+    data = {"node": "node1", "source": "/srv/www", "store": {"url": "file:///s"}, "fingerprint": None}
+    data |= {"full_every_days": 3000, **changes}
+    return profile.from_dict("site", data)
+
+
+def listing(*sets: str, lacking: str = "nothing") -> list[StoredObject]:
+    """Objects of sets that are written ``full T0`` or ``inc T0 T1``."""
+    found = []
+    for words in sets:
+        kind, *times = words.split()
+        base = f"duplicity-{kind}.{'.to.'.join(times)}"
+        signatures = base.replace("full", "full-signatures").replace("inc", "new-signatures")
+        found += [f"{base}.vol1.difftar.gpg", f"{base}.manifest.gpg", f"{signatures}.sigtar.gpg"]
+    return [StoredObject(name, 10, NOON) for name in found if lacking not in name]
+
+
+def cached(objects: list[StoredObject]) -> list[str]:
+    return [item.name.removesuffix(".gpg") + ".gz" for item in objects if "sigtar" in item.name]
+
+
+def of_set(objects: list[StoredObject], time: str, chain: str) -> Record:
+    mine = [
+        Object(item.name, item.bytes, "")
+        for item in objects
+        if f"{time}." in item.name and f"{time}.to" not in item.name
+    ]
+    return Record("backup", "ok", time, 1.0, "node1", "site", "full", set_time=time, chain=chain, objects=mine)
+
+
+CHAIN = listing(f"full {T0}", f"inc {T0} {T1}")
+
+
+@pytest.mark.parametrize(
+    ("wish", "objects", "changes", "mode", "reason"),
+    [
+        ("auto", [], {}, "full", None),
+        ("full", CHAIN, {}, "full", None),
+        ("auto", CHAIN, {}, "incremental", None),
+        ("incremental", CHAIN, {"full_every_days": 0.5}, "incremental", None),
+        ("auto", CHAIN, {"full_every_days": 0.5}, "full", None),
+        ("auto", listing(f"full {T0}", lacking="manifest"), {}, "full", f"set {T0} lacks the manifest"),
+        ("full", listing(f"full {T0}", lacking="manifest"), {}, "full", None),
+        (
+            "auto",
+            listing(f"full {T0}", f"inc {T0} {T1}", lacking=f"{T1}.vol1"),
+            {},
+            "full",
+            f"set {T1} lacks every volume",
+        ),
+        # what lies beside the newest chain does not matter
+        ("auto", [*listing(f"full {T0}", lacking="sigtar"), *listing(f"full {T1}")], {}, "incremental", None),
+        ("auto", [*CHAIN, *listing(f"inc {T1} {T2}")[1:]], {}, "full", f"set {T2} lacks every volume"),
+    ],
+)
+def test_choice(
+    wish: str, objects: list[StoredObject], changes: dict[str, t.Any], mode: str, reason: str | None
+) -> None:
+    choice = backup.choose(make_profile(**changes), wish, chains.collect(objects), [], [], NOON)
+    assert (choice.mode, choice.reason) == (mode, reason)
+    assert (choice.chain is None) == (mode == "full")
+
+
+def test_an_incremental_without_a_full_is_refused() -> None:
+    with pytest.raises(Refused, match="an incremental is not possible: there is no full yet; run with mode full"):
+        backup.choose(make_profile(), "incremental", chains.collect([]), [], [], NOON)
+
+
+def test_records_show_what_the_listing_cannot() -> None:
+    entry = of_set(CHAIN, T0, T0)
+    shrunk = [StoredObject(o.name, 9 if "vol1" in o.name and f"full.{T0}" in o.name else o.bytes, NOON) for o in CHAIN]
+    choice = backup.choose(make_profile(), "auto", chains.collect(shrunk), [entry], [], NOON)
+    assert choice.reason == f"set {T0} lost duplicity-full.{T0}.vol1.difftar.gpg"
+    # an older chain's record does not count against the newest one
+    newer = [*listing(f"full {T2}")]
+    assert backup.choose(make_profile(), "auto", chains.collect(newer), [entry], [], NOON).mode == "incremental"
+
+
+@given(st.sets(st.sampled_from(cached(CHAIN))))
+def test_an_encrypted_incremental_needs_every_signature_in_the_cache(names: set[str]) -> None:
+    settings = make_profile(fingerprint="A" * 40)
+    choice = backup.choose(settings, "auto", chains.collect(CHAIN), [], names, NOON)
+    assert choice.mode == ("incremental" if len(names) == 2 else "full")
+
+
+def test_a_full_is_due_by_the_nodes_slot() -> None:
+    start = datetime(2026, 11, 1, 2, 15, tzinfo=timezone.utc)
+    first = set()
+    for number in range(20):
+        settings = make_profile(node=f"node{number}", full_every_days=7)
+        modes = [
+            backup.choose(settings, "auto", chains.collect(CHAIN), [], [], start + timedelta(days=day)).mode
+            for day in range(8)
+        ]
+        assert modes == sorted(modes, reverse=True)  # once due, it stays due
+        assert (modes[0], modes[7]) == ("incremental", "full")
+        first.add(modes.index("full"))
+    assert len(first) > 3
