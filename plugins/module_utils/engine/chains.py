@@ -183,6 +183,12 @@ def choose_point(collection: Collection, moment: datetime | None) -> tuple[Chain
             raise LifeboatError("the repository holds no backup: check the target, or run a backup first.")
         raise LifeboatError(f"there is no restore point that old: the oldest is {first}.")
     chain, chosen = max(candidates, key=lambda pair: pair[1].time)
+    newer = [one for one in collection.orphans if one.time > chosen.time and (moment is None or one.moment <= moment)]
+    if newer:
+        raise LifeboatError(
+            f"restore point {newer[-1].time} cannot be restored: set {newer[0].start}, which it builds on, is gone; "
+            f"ask for a time not after {chosen.time}."
+        )
     for item in chain.sets:
         if item.gaps and item.time <= chosen.time:
             older = [point.time for point in collection.points if point.time < item.time]

@@ -33,7 +33,8 @@ Restoring needs the node's private key, which is never on the node: an operator 
 def main(argv: t.Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 1 it failed (one sentence on stderr), 2 the command line is wrong."""
     # the default would end us without wiping keys from memory
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     arguments = _parser().parse_args(argv)
     try:
         if arguments.json:

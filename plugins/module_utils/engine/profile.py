@@ -160,8 +160,11 @@ def load(name: str, layout: Layout | None = None) -> Profile:
 
 def names(layout: Layout | None = None) -> list[str]:
     """The profiles installed on this node."""
+    folder = (layout or Layout()).etc
     try:
-        files = os.listdir((layout or Layout()).etc)
-    except OSError:
+        files = os.listdir(folder)
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise LifeboatError(f"cannot list {folder}: {error.strerror}; use sudo.") from error
     return sorted(file[:-5] for file in files if file.endswith(".json") and _NAME.fullmatch(file[:-5]))

@@ -9,7 +9,7 @@ import time
 import typing as t
 
 from . import record, witness
-from .errors import LifeboatError
+from .errors import LifeboatError, Refused
 from .keyring import Keyring
 from .record import Record
 from .restore import Origin
@@ -88,6 +88,8 @@ def _witness_of(corner: Location, entry: Record, origin: Origin) -> witness.Witn
         raise LifeboatError(
             f"the record of {entry.set_time} names no witness: it cannot be proven; drill another point."
         )
+    if entry.witness.endswith(".gpg") and origin.private_key is None:
+        raise Refused("this point is encrypted: give the node's private key, opened from escrow.")
     data = open_store(corner).read(entry.witness)
     if origin.private_key is not None:
         with Keyring() as ring:

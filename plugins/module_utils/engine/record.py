@@ -9,6 +9,7 @@ those are in the witness, which is encrypted. A record is a claim of the node: i
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -90,6 +91,73 @@ def dump(record: Record) -> bytes:
     return json.dumps(record.to_dict(), indent=1, sort_keys=True).encode() + b"\n"
 
 
+Check = t.Callable[[t.Any], bool]
+
+
+def _one_of(*choices: t.Any) -> Check:
+    return lambda value: any(value is choice or (isinstance(value, str) and value == choice) for choice in choices)
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _is_text(value: t.Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_number(value: t.Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_count(value: t.Any) -> bool:
+    return _is_number(value) and 0 <= value <= 2**53
+
+
+def _is_stamp(value: t.Any) -> bool:
+    return isinstance(value, str) and parse_stamp(value) is not None
+
+
+_KINDS: dict[str, Check] = {
+    "schema": _is_number,
+    "operation": _one_of("backup", "restore", "verify"),
+    "outcome": _one_of("ok", "warning", "failed"),
+    "started": _is_stamp,
+    "seconds": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1e9,
+    "node": _or_none(_is_text),
+    "profile": _or_none(lambda value: re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value) is not None),
+    "mode": _one_of("full", "incremental", None),
+    "set_time": _or_none(_is_stamp),
+    "chain": _or_none(_is_stamp),
+    "files": _is_count,
+    "bytes": _is_count,
+    "failure": _or_none(_is_text),
+    "exit_code": _or_none(_is_number),
+    "engine": _one_of("duplicity", "fast"),
+    "warnings": lambda value: isinstance(value, list),
+    "versions": lambda value: (
+        {"engine", "duplicity"} <= value.keys() and all(isinstance(text, str) for text in value.values())
+    ),
+    "objects": lambda value: isinstance(value, list),
+    "witness": _or_none(_is_text),
+}
+_OBJECT_KINDS: dict[str, Check] = {
+    "name": _is_text,
+    "bytes": _is_count,
+    "checksum": lambda value: re.fullmatch(r"([a-z0-9]+:.*)?", value, re.DOTALL) is not None,
+    "version_id": lambda value: value is None or isinstance(value, str),
+}
+
+
+def _check_kinds(values: dict[str, t.Any], kinds: t.Mapping[str, Check]) -> None:
+    """ValueError unless these are exactly the fields, each of its kind: whoever reads records counts on that."""
+    if values.keys() != kinds.keys():
+        raise ValueError("fields")
+    for key, check in kinds.items():
+        if not check(values[key]):
+            raise ValueError(key)
+
+
 def parse(data: bytes, where: str) -> Record:
     """The reverse of :func:`dump`; ``where`` names the source in complaints. Nothing in it is trusted to be right."""
     try:
@@ -98,16 +166,14 @@ def parse(data: bytes, where: str) -> Record:
             raise LifeboatError(
                 f"{where} has schema {values['schema']!r}, this engine reads {SCHEMA}: use a newer engine."
             )
+        _check_kinds(values, _KINDS)
+        for item in values["objects"]:
+            _check_kinds(item, _OBJECT_KINDS)
+        for item in values["warnings"]:
+            _check_kinds(item, {"code": _is_count, "count": _is_count})
         values["objects"] = [Object(**item) for item in values["objects"]]
         record = Record(**values)
-        parse_stamp(record.started)
-        if record.set_time is not None:
-            parse_stamp(record.set_time)
-        if record.chain is not None:
-            parse_stamp(record.chain)
-        if not isinstance(record.files, int) or not isinstance(record.bytes, int):
-            raise TypeError
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LifeboatError(
             f"{where} is not a run record ({type(error).__name__}): ignore it, and find out who wrote it."
         ) from error
@@ -129,5 +195,7 @@ def read_all(store: ObjectStore, prefix: str) -> tuple[list[Record], list[str]]:
 
 def points(records: t.Iterable[Record]) -> list[Record]:
     """The records that commit a restore point, oldest first."""
-    good = (r for r in records if r.operation == "backup" and r.outcome != "failed" and r.set_time and r.chain)
+    good = (
+        r for r in records if r.operation == "backup" and r.outcome != "failed" and r.mode and r.set_time and r.chain
+    )
     return sorted(good, key=lambda record: record.set_time or "")

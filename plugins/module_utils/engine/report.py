@@ -56,6 +56,8 @@ def judge(planned: t.Mapping[str, t.Any], result: t.Mapping[str, t.Any] | None) 
     line["compared"] = compared.get("comparison")
     if record.get("set_time") != planned["time"]:
         return {**line, "reason": f"point {record.get('set_time')} was restored, not {planned['time']}."}
+    if judged.get("outcome") == "ok" and judged.get("set_time") != planned["time"]:
+        return {**line, "reason": f"it was compared with point {judged.get('set_time')}, not {planned['time']}."}
     if judged.get("outcome") != "ok" or not (compared.get("comparison") or {}).get("hashed"):
         return {**line, "reason": compared.get("msg") or "the comparison gave no answer."}
     if not result.get("wiped"):

@@ -80,6 +80,9 @@ def handle(values: Values, layout: Layout | None = None) -> dict[str, t.Any]:
 def _backup(values: Values, layout: Layout) -> dict[str, t.Any]:
     mode = values.get("mode", "auto")
     if "profile" in values:
+        given = sorted(set(values) & (_KEYS["backup"] | {"store", "encryption", "timeout", "stall_timeout"}) - {"mode"})
+        if given:
+            raise Refused(f"'{given[0]}' is a setting of the profile: change it there, or give a target.")
         settings = profile.load(values["profile"], layout)
         if values.get("check"):
             return _would(f"A backup of {settings.source} would run.")

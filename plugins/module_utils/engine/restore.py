@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -109,11 +110,20 @@ def check_destination(destination: str, replace_existing: bool) -> str:
     path = os.path.normpath(destination)
     if path == "/" or os.path.ismount(path):
         raise Refused(f"{path} is a mount point, which cannot be swapped: restore into a folder below it.")
+    inside = next((mount for mount in _mounts() if mount.startswith(os.path.realpath(path) + "/")), None)
+    if replace_existing and inside and not os.path.islink(path):
+        raise Refused(f"{inside} is a mount point, and what is in {path} is deleted after the swap: unmount it first.")
     if not os.path.isdir(os.path.dirname(path)):
         raise Refused(f"{os.path.dirname(path)} does not exist: create it, or choose another destination.")
     if os.path.lexists(path) and not _is_empty_folder(path) and not replace_existing:
         raise Refused(f"{path} exists and is not empty: choose another destination, or set replace to swap it.")
     return path
+
+
+def _mounts() -> list[str]:
+    """Every mount point that this process sees (proc(5): blanks and the like are octal)."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as handle:
+        return [re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split(" ")[4]) for line in handle]
 
 
 def _is_empty_folder(path: str) -> bool:

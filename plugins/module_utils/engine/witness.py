@@ -43,6 +43,9 @@ _TYPES = {
 }
 
 
+_NEEDED = {kind: {"m", "u", "g"} for kind in _TYPES.values()}  # what every comparison looks at
+
+
 @dataclass
 class Witness:
     """A header and the entries by relative path (``b"."`` is the source itself)."""
@@ -242,6 +245,8 @@ def parse(data: bytes) -> Witness:
         for line in lines[1:]:
             if line:
                 entry = json.loads(line)
+                if not _NEEDED[entry["t"]] <= entry.keys():
+                    raise ValueError("an entry")
                 name = entry.pop("p", None)
                 entries[name.encode() if name is not None else base64.b64decode(entry.pop("b"))] = entry
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -108,7 +108,6 @@ def test_choices(case: dict[str, t.Any]) -> None:
         assert [chain.time, point.time] == [at(number) for number in case["is"]]
 
 
-@pytest.mark.xfail(reason="an increment whose base is gone is passed over in silence: see the report", strict=True)
 def test_a_newer_point_whose_base_is_gone_is_not_passed_over() -> None:
     collection = chains.collect(objects(["full 1", "inc 2 3"]))
     with pytest.raises(LifeboatError):

@@ -163,9 +163,6 @@ def test_a_store_that_refuses_one_node_still_shows_the_others(tmp_path: Path, mo
     assert rows[1].state == "never"
 
 
-@pytest.mark.xfail(
-    reason="one hostile record ends the status of the whole fleet with a traceback: see the report", strict=True
-)
 def test_a_hostile_record_does_not_hide_the_others(tmp_path: Path) -> None:
     store = FileStore(Location(f"file://{tmp_path}"))
     hostile = record.dump(entry(T0, FULL)).replace(f'"name": "{FULL[0].name}"'.encode(), b'"name": []')

@@ -121,7 +121,7 @@ def tampered(node: Node, change: t.Callable[[dict[str, t.Any]], None]) -> None:
     ("change", "says"),
     [
         (lambda entry: entry.update(outcome="failed"), "the store holds no record of point"),
-        (lambda entry: entry.update(surprise=1), r"is not a run record \(TypeError\).*drill another one"),
+        (lambda entry: entry.update(surprise=1), r"is not a run record \(ValueError\).*drill another one"),
         (lambda entry: entry.update(witness=None), "names no witness: it cannot be proven; drill another point"),
         (lambda entry: entry.update(node="node2"), "belongs to another point: this record is not to be trusted"),
         (lambda entry: entry.update(witness="records/site/none"), "cannot read .*/records/site/none: No such file"),

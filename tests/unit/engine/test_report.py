@@ -43,7 +43,7 @@ GOOD: dict[str, t.Any] = {
     },
     "compare": {
         "msg": "All as recorded.",
-        "record": {"outcome": "ok", "seconds": 1.9},
+        "record": {"outcome": "ok", "seconds": 1.9, "set_time": "20261123T021500Z"},
         "comparison": {"paths": 12, "hashed": 10, "unjudged": 0, "differences": 0, "first": []},
     },
     "wiped": True,
@@ -72,6 +72,11 @@ def test_a_good_drill_passes() -> None:
 
 
 SPOILED = [
+    (
+        spoiled(("compare.record.set_time", "20261122T021500Z")),
+        "L2",
+        "it was compared with point 20261122T021500Z, not 20261123T021500Z.",
+    ),
     (None, "L0", "nothing came back: harbour was not reached, or was lost on the way."),
     ({}, "L0", "nothing came back: harbour was not reached"),
     ({"wiped": True}, "L0", "the restore gave no answer."),

@@ -246,7 +246,6 @@ except restore.Refused as error:
 """
 
 
-@pytest.mark.xfail(reason="replace deletes what is mounted in the old tree: see the report", strict=True)
 def test_a_tree_with_something_mounted_in_it_is_not_swapped(live: Path, tmp_path: Path) -> None:
     """The old tree is deleted after the swap, and with it would go what is mounted in it."""
     (live / "uploads").mkdir()
