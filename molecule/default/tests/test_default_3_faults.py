@@ -155,6 +155,16 @@ TASK = """
 """
 
 
+def test_killed_backup_leaves_a_good_chain(fleet: Any, tmp_path: Path) -> None:
+    """SIGKILL in the middle of an upload: the next run needs nobody's help, and what it makes is proven."""
+    kill = "(sudo lifeboat backup site --mode full; true) & sleep 3; sudo systemctl kill -s KILL lifeboat-backup@site; wait"
+    fleet.on("node2", kill)
+    assert fleet.play("backup.yml", target="node2").rc == 0
+    rc, report = drill(fleet, tmp_path, target="node2", points=2)
+    assert (rc, report["verdict"]) == (0, "passed")
+    assert fleet.on("node2", "sudo find /var/cache/lifeboat/site/tmp /dev/shm -mindepth 1 2>/dev/null || true") == ""
+
+
 def test_wrong_store_key(fleet: Any) -> None:
     spoil = """sudo sh -c '
       cp -p /etc/lifeboat/store.ini /root/ && sed -i s/secret_access_key.*/secret_access_key=wrong/ /etc/lifeboat/store.ini
