@@ -18,6 +18,7 @@ version_added: 0.1.0
 author: Lifeboat contributors (@lifeboat)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - lifeboat.fleet.repository
 options:
   operation:
     description:
@@ -28,12 +29,6 @@ options:
     type: str
     choices: [backup, restore, verify]
     required: true
-  profile:
-    description: Profile that is installed on the host. Give either this or O(target).
-    type: str
-  target:
-    description: URL of a repository, V(s3://bucket/prefix) or V(file:///folder).
-    type: str
   source:
     description: Folder to back up. Needed with O(target) and O(operation=backup).
     type: path
@@ -41,30 +36,6 @@ options:
     description: Patterns to leave out of a backup to a O(target), as duplicity understands them.
     type: list
     elements: str
-  store:
-    description:
-      - How to reach an V(s3://) O(target).
-      - Keys given here cross SSH; they reach the host on standard input only with C(pipelining = true).
-    type: dict
-    suboptions:
-      endpoint_url:
-        description: Endpoint of a store that is not AWS.
-        type: str
-      region:
-        description: Region.
-        type: str
-      ca_bundle:
-        description: Path on the host of the certificates to trust (PEM).
-        type: str
-      access_key:
-        description: Access key.
-        type: str
-      secret_key:
-        description: Secret key.
-        type: str
-      credentials_file:
-        description: Path on the host of a credentials file in AWS form, instead of the two keys.
-        type: str
   encryption:
     description: OpenPGP keys for a O(target), or the private key for reading a O(profile). Without any, sets are stored in clear.
     type: dict
@@ -99,8 +70,6 @@ options:
   stall_timeout:
     description: Seconds without progress after which the run is ended.
     type: int
-requirements:
-  - The Lifeboat engine of the same version on the host (role P(lifeboat.fleet.duplicity#role)).
 attributes:
   check_mode:
     support: full
@@ -112,6 +81,7 @@ attributes:
 notes:
   - Needs root on the host, for owners and modes of restored files and for starting the unit.
 seealso:
+  - module: lifeboat.fleet.duplicity_info
   - module: lifeboat.fleet.fleet_info
 """
 
@@ -168,25 +138,27 @@ comparison:
   sample: {"paths": 23041, "hashed": 23017, "unjudged": 0, "differences": 0, "first": []}
 """
 
-import json
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.engine import VERSION
+from ..module_utils._engine import STORE, ask, request
 
-COMMAND = "/usr/local/bin/lifeboat"
+# What each operation takes, beside the options that all of them have.
+OPTIONS = {
+    "backup": ("source", "exclude", "mode"),
+    "restore": ("dest", "path", "time", "replace"),
+    "verify": ("dest", "time"),
+}
+COMMON = ("operation", "profile", "target", "store", "encryption", "timeout", "stall_timeout")
 
 
 def argument_spec():
-    store = {key: {"type": "str"} for key in ("endpoint_url", "region", "ca_bundle", "credentials_file")}
-    store["access_key"] = {"type": "str", "no_log": False}  # an id, not a secret
     return {
-        "operation": {"type": "str", "choices": ["backup", "restore", "verify"], "required": True},
+        "operation": {"type": "str", "choices": list(OPTIONS), "required": True},
         "profile": {"type": "str"},
         "target": {"type": "str"},
         "source": {"type": "path"},
         "exclude": {"type": "list", "elements": "str"},
-        "store": {"type": "dict", "options": {**store, "secret_key": {"type": "str", "no_log": True}}},
+        "store": STORE,
         "encryption": {
             "type": "dict",
             "options": {
@@ -204,21 +176,6 @@ def argument_spec():
     }
 
 
-def request(params, check):
-    """The module's parameters as one request to the engine: only what the operation knows, nothing that is unset."""
-    mine = {
-        "backup": ("source", "exclude", "mode"),
-        "restore": ("dest", "path", "time", "replace"),
-        "verify": ("dest", "time"),
-    }
-    keys = ("operation", "profile", "target", "store", "encryption", "timeout", "stall_timeout")
-    values = {key: params[key] for key in (*keys, *mine[params["operation"]]) if params[key] is not None}
-    for group in ("store", "encryption"):
-        if group in values:
-            values[group] = {key: value for key, value in values[group].items() if value is not None}
-    return {"engine": VERSION, "check": check, **values}
-
-
 def main():
     module = AnsibleModule(
         argument_spec=argument_spec(),
@@ -227,28 +184,8 @@ def main():
         mutually_exclusive=[("profile", "target")],
         required_if=[("operation", "restore", ("dest",))],
     )
-    try:
-        rc, out, err = module.run_command(
-            [COMMAND, "--json"],
-            data=json.dumps(request(module.params, module.check_mode)),
-            handle_exceptions=False,
-        )
-    except OSError as error:
-        module.fail_json(
-            msg=f"the Lifeboat engine is not installed here ({COMMAND}: {error.strerror}): apply the role lifeboat.fleet.duplicity first."
-        )
-    try:
-        answer = json.loads(out)
-    except ValueError:
-        module.fail_json(msg=f"{COMMAND} gave no answer (exit code {rc}): roll the host out again.", detail=err[-2000:])
-    for warning in answer.pop("warnings", []):
-        module.warn(warning)
-    failed = answer.pop("failed", True)
-    if answer.get("rc") is None or (answer["rc"] != 0 and not failed):
-        answer.pop("rc", None)  # Ansible takes any other for a failure; a scrub may end with 1, a comparison has none
-    if failed:
-        module.fail_json(**answer)
-    module.exit_json(**answer)
+    keys = (*COMMON, *OPTIONS[module.params["operation"]])
+    ask(module, request(module.params, keys, check=module.check_mode))
 
 
 if __name__ == "__main__":

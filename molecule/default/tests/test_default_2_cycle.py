@@ -94,6 +94,15 @@ def test_status_after_the_drill_is_ok_and_names_it(fleet: Any) -> None:
     assert "never" not in run.out
 
 
+def test_a_node_knows_its_points_without_any_private_key(fleet: Any) -> None:
+    arguments = ["-b", "-m", "lifeboat.fleet.duplicity_info", "-a", "profile=site"]
+    run = fleet.run(["ansible", "-i", "inventories/lab", "node1", *arguments])
+    assert run.rc == 0, run.out
+    assert "2 restore point(s)" in run.out
+    assert f"newest: {times['incremental']['node1']}" in run.out
+    assert run.out.count("provable: true") == 2
+
+
 def test_second_rollout_hands_out_the_same_keys(fleet: Any) -> None:
     before = fleet.on("node1", "sudo sha256sum /etc/lifeboat/public.asc /etc/lifeboat/store.ini")
     run = fleet.play("rollout.yml", target="node1")

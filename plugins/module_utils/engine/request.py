@@ -2,7 +2,7 @@
 # Copyright: Lifeboat contributors
 """One request in JSON -> one operation -> one answer in JSON: what the Ansible module talks to.
 
-``{"engine": "0.1.0", "operation": "backup|restore|verify", ...}``. Either ``profile`` names what is installed on this
+``{"engine": "0.1.0", "operation": "backup|restore|verify|info", ...}``. Either ``profile`` names what is installed on this
 node, or ``target`` (a URL), ``store``, ``encryption`` and ``source`` are given. Secrets arrive here and go no further
 than a folder in memory: ``store.access_key``, ``store.secret_key``, ``encryption.private_key``.
 """
@@ -15,8 +15,9 @@ import re
 import typing as t
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
-from . import VERSION, backup, chains, private, profile, proof, restore, times, unit
+from . import VERSION, backup, chains, info, private, profile, proof, record, restore, times, unit
 from .errors import Refused
 from .keyring import Keyring
 from .profile import Layout, Profile
@@ -40,6 +41,7 @@ _KEYS = {
     },
     "restore": {"dest", "path", "time", "replace"},
     "verify": {"dest", "time"},
+    "info": set(),
 }
 _COMMON = {
     "engine",
@@ -73,6 +75,8 @@ def handle(values: Values, layout: Layout | None = None) -> dict[str, t.Any]:
         raise Refused("give either 'profile' (what is installed on this node) or 'target' (a URL), and not both.")
     if operation == "backup":
         return _backup(values, layout)
+    if operation == "info":
+        return _info(values, layout)
     with _origin(values, layout) as (origin, corner):
         return (_restore if operation == "restore" else _verify)(values, origin, corner).to_dict()
 
@@ -121,6 +125,28 @@ def _bare_profile(values: Values, location: Location, fingerprint: str | None) -
     }
     checked = profile.from_dict(name, given)
     return replace(checked, node=checked.node or None, store=replace(location, url=url), bare=found is None)
+
+
+def _info(values: Values, layout: Layout) -> dict[str, t.Any]:
+    """No key is needed for this: names, sizes and records are in clear."""
+    if "profile" in values:
+        settings = profile.load(values["profile"], layout)
+        return _described(settings.store, settings.name, settings.node, settings.full_period)
+    with _location(values) as location:
+        found = _CORNER.fullmatch(location.url)
+        if found is None:
+            return _described(location, None, None, None)
+        return _described(replace(location, url=found["corner"]), found["profile"], found["node"], None)
+
+
+def _described(corner: Location, name: str | None, node: str | None, period: timedelta | None) -> dict[str, t.Any]:
+    store = open_store(corner)
+    prefix = f"repo/{name}/" if name else ""
+    collection = chains.collect(replace(item, name=item.name[len(prefix) :]) for item in store.list(prefix))
+    records, complaints = record.read_all(store, f"records/{name}/") if name else ([], [])
+    described = info.describe(collection, records, times.now(), period, f"{node}/{name}")
+    message = f"{len(described['points'])} restore point(s), the newest of {described['newest'] or 'never'}."
+    return {"failed": False, "changed": False, "msg": message, "warnings": complaints, **described}
 
 
 def _would(message: str) -> dict[str, t.Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.lifeboat.fleet.plugins.doc_fragments.repository import ModuleDocFragment
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import VERSION
 from ansible_collections.lifeboat.fleet.plugins.modules import duplicity
 
@@ -23,8 +24,9 @@ Ask = t.Callable[..., Answer]
 
 _RUN = """
 import sys
+from ansible_collections.lifeboat.fleet.plugins.module_utils import _engine
 from ansible_collections.lifeboat.fleet.plugins.modules import duplicity
-duplicity.COMMAND = sys.argv.pop(1)
+_engine.COMMAND = sys.argv.pop(1)
 duplicity.main()
 """
 _COMMAND = """#!/bin/sh
@@ -187,7 +189,10 @@ def test_wrong_arguments(ask: Ask, tmp_path: Path, arguments: dict[str, t.Any], 
 
 
 def test_the_documentation_and_the_arguments_are_the_same() -> None:
-    documented = yaml.safe_load(duplicity.DOCUMENTATION)["options"]
+    own, shared = (
+        yaml.safe_load(text)["options"] for text in (duplicity.DOCUMENTATION, ModuleDocFragment.DOCUMENTATION)
+    )
+    documented = {**shared, **own}
 
     def compare(spec: dict[str, t.Any], options: dict[str, t.Any]) -> None:
         assert set(spec) == set(options)

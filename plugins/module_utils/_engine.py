@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Private to this collection: how modules on a node talk to the engine that is installed there."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .engine import VERSION
+
+COMMAND = "/usr/local/bin/lifeboat"
+
+# documented in doc_fragments/repository.py
+STORE: dict[str, t.Any] = {
+    "type": "dict",
+    "options": {
+        "endpoint_url": {"type": "str"},
+        "region": {"type": "str"},
+        "ca_bundle": {"type": "str"},
+        "access_key": {"type": "str", "no_log": False},  # an id, not a secret
+        "secret_key": {"type": "str", "no_log": True},
+        "credentials_file": {"type": "str"},
+    },
+}
+
+
+def request(params: t.Mapping[str, t.Any], keys: t.Iterable[str], **more: t.Any) -> dict[str, t.Any]:
+    """One request to the engine: only the parameters named, nothing that is unset."""
+    values: dict[str, t.Any] = {"engine": VERSION, **more}
+    for key in keys:
+        value = params[key]
+        if isinstance(value, dict):
+            value = {name: part for name, part in value.items() if part is not None}
+        if value is not None:
+            values[key] = value
+    return values
+
+
+def ask(module: AnsibleModule, values: t.Mapping[str, t.Any]) -> t.NoReturn:
+    """Send the request to the engine on standard input, and end the module with its answer."""
+    try:
+        command: t.Any = module.run_command
+        code, out, err = command([COMMAND, "--json"], data=json.dumps(values), handle_exceptions=False)
+    except OSError as error:
+        module.fail_json(
+            msg=f"the Lifeboat engine is not installed here ({COMMAND}: {error.strerror}): "
+            "apply the role lifeboat.fleet.duplicity first."
+        )
+    try:
+        answer = json.loads(out)
+    except ValueError:
+        module.fail_json(
+            msg=f"{COMMAND} gave no answer (exit code {code}): roll the host out again.", detail=err[-2000:]
+        )
+    for warning in answer.pop("warnings", []):
+        module.warn(warning)
+    failed = answer.pop("failed", True)
+    if answer.get("rc") is None or (answer["rc"] != 0 and not failed):
+        answer.pop("rc", None)  # Ansible takes any other for a failure; a scrub may end with 1, a comparison has none
+    if failed:
+        module.fail_json(**answer)
+    module.exit_json(**answer)
