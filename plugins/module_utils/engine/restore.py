@@ -10,7 +10,6 @@ import re
 import shutil
 import stat
 import tempfile
-import time
 import typing as t
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from .store import Location, open_store
 from .times import now, stamp
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+Build = t.Callable[[command.Workspace], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,14 @@ def run(
     except OSError as error:
         raise LifeboatError(f"cannot write in {parent}: {error.strerror}; choose another destination.") from error
     try:
-        finished = _fetch(origin, point.time, os.path.join(room, "tree"), room, path, limits or Limits())
+        tree = os.path.join(room, "tree")
+
+        def build(work: command.Workspace) -> tuple[str, ...]:
+            return command.restore(origin.repository, point.time, tree, work, encrypted=origin.encrypted, path=path)
+
+        finished = _duplicity(origin, room, build, limits or Limits())
         verdict = outcome.decide(finished)
-        entry = Record(
-            operation="restore",
-            outcome=verdict.outcome.value,
-            started=stamp(started),
-            seconds=round(finished.seconds, 3),
-            node=origin.node,
-            profile=origin.profile,
-            set_time=point.time,
-            chain=chain.time,
-            failure=verdict.failure,
-            exit_code=finished.exit_code,
-            warnings=record.warnings_of(finished.events),
-        )
+        entry = _entry("restore", origin, (chain.time, point.time), started, finished, verdict)
         if verdict.outcome is outcome.Outcome.FAILED:
             return Result(
                 entry,
@@ -95,8 +88,8 @@ def run(
                 f"The restore failed, {destination} is untouched: {verdict.failure}",
                 outcome.detail(finished),
             )
-        files, size = count(os.path.join(room, "tree"))
-        put_in_place(os.path.join(room, "tree"), destination)
+        files, size = count(tree)
+        put_in_place(tree, destination)
         entry = replace(entry, files=files, bytes=size)
         return Result(entry, True, f"Restored {files} files of {point.time} to {destination}.")
     finally:
@@ -152,15 +145,39 @@ def opened(origin: Origin, room: str) -> t.Iterator[command.Workspace]:
         )
 
 
-def _fetch(origin: Origin, time: str, tree: str, room: str, path: str | None, limits: Limits) -> execute.Finished:
+def _duplicity(origin: Origin, room: str, build: Build, limits: Limits) -> execute.Finished:
     with opened(origin, room) as work:
         return execute.run(
-            command.restore(origin.repository, time, tree, work, encrypted=origin.encrypted, path=path),
+            build(work),
             command.environment(origin.repository, work, os.environ),
             log=work.log,
             timeout=limits.timeout,
             stall_timeout=limits.stall_timeout,
         )
+
+
+def _entry(
+    operation: str,
+    origin: Origin,
+    point: tuple[str, str],
+    started: datetime,
+    finished: execute.Finished,
+    verdict: outcome.Verdict,
+) -> Record:
+    """The record of a run that read ``point``, the times of its chain and of its set."""
+    return Record(
+        operation=operation,
+        outcome=verdict.outcome.value,
+        started=stamp(started),
+        seconds=round(finished.seconds, 3),
+        node=origin.node,
+        profile=origin.profile,
+        chain=point[0],
+        set_time=point[1],
+        failure=verdict.failure,
+        exit_code=finished.exit_code,
+        warnings=record.warnings_of(finished.events),
+    )
 
 
 def count(tree: str) -> tuple[int, int]:
@@ -198,35 +215,20 @@ def _exchange(one: str, two: str) -> None:
 def verify(origin: Origin, *, moment: datetime | None = None, limits: Limits | None = None) -> Result:
     """Scrub a point: read, hash, decrypt and unpack all its volumes. It compares with nothing: ``proof`` does."""
     started = now()
-    begun = time.monotonic()
     chain, point = locate(origin.repository, moment)
-    limits = limits or Limits()
-    with tempfile.TemporaryDirectory(prefix="lifeboat-verify-") as folder:
-        empty = os.path.join(folder, "empty")
+    with tempfile.TemporaryDirectory(prefix="lifeboat-verify-") as room:
+        empty = os.path.join(room, "empty")
         os.mkdir(empty)
-        with opened(origin, folder) as work:
-            finished = execute.run(
-                command.verify(origin.repository, point.time, empty, work, encrypted=origin.encrypted),
-                command.environment(origin.repository, work, os.environ),
-                log=work.log,
-                timeout=limits.timeout,
-                stall_timeout=limits.stall_timeout,
-            )
+
+        def build(work: command.Workspace) -> tuple[str, ...]:
+            return command.verify(origin.repository, point.time, empty, work, encrypted=origin.encrypted)
+
+        finished = _duplicity(origin, room, build, limits or Limits())
     # 1 says that the folder differs, which an empty one must; a loss comes with an ERROR stanza
     verdict = outcome.decide(finished, allowed=(0, 1))
-    entry = Record(
-        operation="verify",
-        outcome=verdict.outcome.value,
-        started=stamp(started),
-        seconds=round(time.monotonic() - begun, 3),
-        node=origin.node,
-        profile=origin.profile,
-        set_time=point.time,
-        chain=chain.time,
-        failure=verdict.failure,
-        exit_code=finished.exit_code,
-        warnings=record.warnings_of(finished.events),
-    )
+    entry = _entry("verify", origin, (chain.time, point.time), started, finished, verdict)
     if verdict.outcome is outcome.Outcome.FAILED:
-        return Result(entry, False, f"Point {point.time} is damaged: {verdict.failure}", outcome.detail(finished))
+        return Result(
+            entry, False, f"Point {point.time} could not be read: {verdict.failure}", outcome.detail(finished)
+        )
     return Result(entry, False, f"All volumes of {point.time} and its chain are readable.")
