@@ -126,11 +126,18 @@ def _obstacle(
             lost = [item.name for item in entry.objects if stored.get(item.name) != item.bytes]
             if lost:
                 return f"set {entry.set_time} lost {lost[0]}"
-    if encrypted:
+    return _closed(chain, cached, encrypted=encrypted)
+
+
+def _closed(chain: chains.Chain, cached: t.Collection[str], *, encrypted: bool) -> str | None:
+    """Why this run's key (or its having none) does not fit the chain, or None."""
+    if not encrypted:
+        mixed = any(one.name.endswith(".gpg") for item in chain.sets for one in item.objects)
+        return f"chain {chain.time} is encrypted and this backup is not" if mixed else None
+    for item in chain.sets:
         # without the private key a lost cache cannot be rebuilt from the store (facts: guard 17)
-        for item in chain.sets:
-            if not any("signatures" in name and f"{item.time}.sigtar" in name for name in cached):
-                return f"the cache does not hold the signatures of {item.time}"
+        if not any("signatures" in name and f"{item.time}.sigtar" in name for name in cached):
+            return f"the cache does not hold the signatures of {item.time} for this key"
     return None
 
 
@@ -158,6 +165,8 @@ class _Run:
             raise Refused(f"the exclude patterns leave nothing of {self.profile.source}: correct them.")
         if choice.chain is not None:
             self._read_closely(witness.closely(before, last, choice.chain.sets[-1].moment.timestamp() - 2))
+        if choice.mode == "full" and os.path.exists(self._key_note):
+            os.unlink(self._key_note)  # until it is whole, nobody knows whose chain is the newest
         finished = self._duplicity(choice.mode)
         now_stored = self._collection(store)
         made = _made(stored, now_stored)
@@ -218,8 +227,17 @@ class _Run:
         return chains.collect(replace(item, name=item.name[len(prefix) :]) for item in store.list(prefix))
 
     def _cached(self) -> list[str]:
+        """What the cache holds of the chain, if that was made for this run's key: duplicity would build on another key's
+        chain too, and then neither key opens the new point (facts: guard 16)."""
         folder = os.path.join(self.work.archive, "repository")
-        return os.listdir(folder) if os.path.isdir(folder) else []
+        if not os.path.isdir(folder) or _read(self._key_note) != (self.profile.fingerprint or "").encode():
+            return []
+        return os.listdir(folder)
+
+    @property
+    def _key_note(self) -> str:
+        """The file that says which key the newest chain is for (empty: none); written when a set is whole."""
+        return os.path.join(self.work.archive, "key")
 
     def _after(self, collection: chains.Collection) -> datetime:
         """The start: later than any stored set, since two sets of one second ruin a repository (facts: guard 7)."""
@@ -259,6 +277,7 @@ class _Run:
         self, store: ObjectStore, done: Record, seen: witness.Witness, started: datetime, warnings: list[str]
     ) -> Result:
         """Witness first, record last: a record is the commit marker of its point."""
+        _write(self._key_note, (self.profile.fingerprint or "").encode())
         seen.header = {
             "node": done.node,
             "profile": done.profile,
@@ -321,6 +340,14 @@ def _since(started: datetime) -> float:
 
 def _day(moment: datetime) -> int:
     return int(moment.timestamp() // 86400)
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    except OSError:
+        return None
 
 
 def _write(path: str, data: bytes) -> None:

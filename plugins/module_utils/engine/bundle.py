@@ -25,9 +25,10 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 _COMMAND = """\
 #!/opt/lifeboat/current/venv/bin/python -I
+import os
 import sys
 
-sys.path.insert(0, "/opt/lifeboat/current")
+sys.path.insert(0, os.path.realpath("/opt/lifeboat/current"))
 from lifeboat_engine.cli import main
 
 sys.exit(main())

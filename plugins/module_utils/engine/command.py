@@ -19,7 +19,8 @@ from .store import Location
 
 # duplicity tries gpg with a passphrase first, for which a new agent measures this machine for a second. No set uses it.
 _QUICK = "--s2k-count=65536"
-LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
+# The real path: a rollout during a run moves the link to the current version.
+LAUNCHER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "launcher.py")
 
 
 @dataclass(frozen=True)

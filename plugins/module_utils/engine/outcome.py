@@ -34,6 +34,10 @@ _CAUSES = {
     21: ("a volume does not match its recorded hash: the repository is damaged", "restore an older point"),
     23: ("another duplicity holds this archive folder, or it refused the request", "wait and try again"),
     31: ("gpg failed", "check that the right key was given"),
+    35: (
+        "there is too little room for temporary files",
+        "free some where the run works (backup: cache, restore: destination)",
+    ),
     37: ("too few open files are allowed", "raise the limit to 1024 or more"),
     38: ("the connection failed", "check that the store is reachable"),
     42: ("the source path differs from the one in the repository", "run a full backup"),
@@ -93,10 +97,14 @@ def losses(events: t.Iterable[Event]) -> list[Event]:
 
 
 def _failure(exit_code: int, errors: list[Event]) -> str:
+    if any(event.code == 30 and "No space left on device" in event.text for event in errors):  # a mere exception to it
+        return "a disk was full on this host: free some space where the run writes, then run again."
     for code in (exit_code, *(event.code for event in errors)):
         if code in _CAUSES:
             cause, step = _CAUSES[code]
             return f"{cause} (duplicity's code {code}): {step}."
+    if exit_code < 0 and errors:
+        return f"duplicity failed with code {errors[0].code} and had to be ended: see the run's journal."
     if exit_code < 0:
         return f"duplicity was killed by signal {-exit_code}: run again."
     return f"duplicity failed with exit code {exit_code}: see the run's journal."

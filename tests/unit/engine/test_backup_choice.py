@@ -34,12 +34,12 @@ def listing(*sets: str, lacking: str = "nothing") -> list[StoredObject]:
         kind, *times = words.split()
         base = f"duplicity-{kind}.{'.to.'.join(times)}"
         signatures = base.replace("full", "full-signatures").replace("inc", "new-signatures")
-        found += [f"{base}.vol1.difftar.gpg", f"{base}.manifest.gpg", f"{signatures}.sigtar.gpg"]
+        found += [f"{base}.vol1.difftar.gz", f"{base}.manifest", f"{signatures}.sigtar.gz"]
     return [StoredObject(name, 10, NOON) for name in found if lacking not in name]
 
 
 def cached(objects: list[StoredObject]) -> list[str]:
-    return [item.name.removesuffix(".gpg") + ".gz" for item in objects if "sigtar" in item.name]
+    return [item.name for item in objects if "sigtar" in item.name]
 
 
 def of_set(objects: list[StoredObject], time: str, chain: str) -> Record:
@@ -93,7 +93,7 @@ def test_records_show_what_the_listing_cannot() -> None:
     entry = of_set(CHAIN, T0, T0)
     shrunk = [StoredObject(o.name, 9 if "vol1" in o.name and f"full.{T0}" in o.name else o.bytes, NOON) for o in CHAIN]
     choice = backup.choose(make_profile(), "auto", chains.collect(shrunk), [entry], [], NOON)
-    assert choice.reason == f"set {T0} lost duplicity-full.{T0}.vol1.difftar.gpg"
+    assert choice.reason == f"set {T0} lost duplicity-full.{T0}.vol1.difftar.gz"
     # an older chain's record does not count against the newest one
     newer = [*listing(f"full {T2}")]
     assert backup.choose(make_profile(), "auto", chains.collect(newer), [entry], [], NOON).mode == "incremental"
@@ -104,6 +104,12 @@ def test_an_encrypted_incremental_needs_every_signature_in_the_cache(names: set[
     settings = make_profile(fingerprint="A" * 40)
     choice = backup.choose(settings, "auto", chains.collect(CHAIN), [], names, NOON)
     assert choice.mode == ("incremental" if len(names) == 2 else "full")
+
+
+def test_a_chain_that_is_encrypted_is_not_continued_in_clear() -> None:
+    sealed = [StoredObject(item.name.removesuffix(".gz") + ".gpg", item.bytes, NOON) for item in CHAIN]
+    choice = backup.choose(make_profile(), "auto", chains.collect(sealed), [], [], NOON)
+    assert choice == backup.Choice("full", None, f"chain {T0} is encrypted and this backup is not")
 
 
 def test_a_full_is_due_by_the_nodes_slot() -> None:
