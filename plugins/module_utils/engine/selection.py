@@ -55,7 +55,7 @@ def _regex(pattern: str) -> str:
             out += ".*"
             at += 2
         elif char == "[" and (end := _set_end(pattern, at)) > 0:
-            inner = pattern[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
+            inner = re.sub(r"([\\[&~|])", r"\\\1", pattern[at + 1 : end])  # signs that re keeps for itself
             out += f"[^{inner[1:]}]" if inner[0] in "!^" else f"[{inner}]"
             at = end + 1
         else:
