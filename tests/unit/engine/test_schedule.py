@@ -9,7 +9,7 @@ from collections import Counter
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.schedule import full_is_due, slot
@@ -29,7 +29,6 @@ def test_ten_thousand_nodes_spread_evenly_over_the_week() -> None:
     assert all(abs(count - 10_000 / 7) < 175 for count in days.values())
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1), st.integers(0, 2**32), st.integers(1, 10).map(lambda days: timedelta(days=days)))
 def test_daily_runs_with_jitter_make_one_full_in_every_period(key: str, seed: int, period: timedelta) -> None:
     jitter = random.Random(seed)

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""What all tests share."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+# Machines are noisy: no test may fail because it was slow.
+settings.register_profile("lifeboat", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lifeboat")
