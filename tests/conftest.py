@@ -4,8 +4,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Machines are noisy: no test may fail because it was slow.
 settings.register_profile("lifeboat", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lifeboat")
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Path:
+    """A tree that is in use: what a refused or failed restore must not touch."""
+    path = tmp_path / "live"
+    path.mkdir()
+    (path / "old").write_text("old")
+    return path

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.unit.engine.conftest import Node, Pair, make_node, make_pair
+from tests.unit.engine.conftest import Node, make_node, pair, stranger  # noqa: F401 - fixtures, found by name
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import VERSION, machine_log, private
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
@@ -234,28 +234,9 @@ def stock(small: Node, tmp_path: Path) -> Stock:
     return Stock(tmp_path / "stock", small.repository)
 
 
-@pytest.fixture
-def live(tmp_path: Path) -> Path:
-    """A tree that is in use: what a refused or failed restore must not touch."""
-    path = tmp_path / "live"
-    path.mkdir()
-    (path / "old").write_text("old")
-    return path
-
-
 def untouched(live: Path) -> None:
     assert state(live) == {"old": b"old"}
     assert [path.name for path in live.parent.iterdir() if "lifeboat" in path.name] == []
-
-
-@pytest.fixture(scope="session")
-def pair() -> Pair:
-    return make_pair("Lifeboat node1")
-
-
-@pytest.fixture(scope="session")
-def stranger() -> Pair:
-    return make_pair("Lifeboat stranger")
 
 
 @pytest.fixture

@@ -224,7 +224,7 @@ class _Run:
 
     def _collection(self, store: ObjectStore) -> chains.Collection:
         prefix = "" if self.profile.bare else f"repo/{self.profile.name}/"
-        return chains.collect(replace(item, name=item.name[len(prefix) :]) for item in store.list(prefix))
+        return chains.collect(store.list(prefix), prefix)
 
     def _cached(self) -> list[str]:
         """What the cache holds of the chain, if that was made for this run's key: duplicity would build on another key's

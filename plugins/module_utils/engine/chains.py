@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from .errors import LifeboatError
@@ -133,11 +133,15 @@ class Collection:
         return sorted((point for chain in self.chains for point in chain.points), key=lambda item: item.time)
 
 
-def collect(objects: t.Iterable[StoredObject]) -> Collection:
-    """Sort a listing into chains. ``.part`` objects mark a set as unfinished: they never complete it."""
+def collect(objects: t.Iterable[StoredObject], prefix: str = "") -> Collection:
+    """Sort a listing into chains; ``prefix`` is the part of its names that lies before the repository's own.
+
+    ``.part`` objects mark a set as unfinished: they never complete it.
+    """
     sets: dict[tuple[str, str | None, str], BackupSet] = {}
     foreign: list[str] = []
-    for item in objects:
+    for listed in objects:
+        item = replace(listed, name=listed.name.removeprefix(prefix))
         name = parse_name(item.name)
         if name is None:
             foreign.append(item.name)

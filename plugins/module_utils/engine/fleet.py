@@ -83,7 +83,7 @@ def _read_one(store: ObjectStore, wanted: Wanted) -> Corner:
     try:
         records, complaints = record.read_all(store, f"nodes/{wanted.node}/records/{wanted.profile}/")
         prefix = f"nodes/{wanted.node}/repo/{wanted.profile}/"
-        collection = chains.collect(replace(item, name=item.name[len(prefix) :]) for item in store.list(prefix))
+        collection = chains.collect(store.list(prefix), prefix)
     except LifeboatError as error:
         return Corner(wanted, complaints=[str(error)])
     return Corner(wanted, [entry for entry in records if _is_own(entry, wanted)], collection, complaints)

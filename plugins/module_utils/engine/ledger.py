@@ -23,7 +23,6 @@ from .times import parse_stamp, stamp
 Entry = dict[str, t.Any]
 
 SCHEMA = 1
-KINDS = ("identity", "drill")
 LEVELS = ("L0", "L1", "L2", "L3", "L4", "L5")
 VERDICTS = ("passed", "failed")
 _FOLDER = "ledger/"

@@ -142,7 +142,7 @@ def _info(values: Values, layout: Layout) -> dict[str, t.Any]:
 def _described(corner: Location, name: str | None, node: str | None, period: timedelta | None) -> dict[str, t.Any]:
     store = open_store(corner)
     prefix = f"repo/{name}/" if name else ""
-    collection = chains.collect(replace(item, name=item.name[len(prefix) :]) for item in store.list(prefix))
+    collection = chains.collect(store.list(prefix), prefix)
     records, complaints = record.read_all(store, f"records/{name}/") if name else ([], [])
     described = info.describe(collection, records, times.now(), period, f"{node}/{name}")
     message = f"{len(described['points'])} restore point(s), the newest of {described['newest'] or 'never'}."
@@ -252,7 +252,7 @@ def _verify(values: Values, origin: Origin, corner: Location | None) -> Result:
         )
     if not os.path.isdir(values["dest"]):
         raise Refused(f"{values['dest']} is no folder: name the restored tree.")
-    _chain, point = chains.choose_point(chains.collect(open_store(origin.repository).list()), _moment(values))
+    _chain, point = restore.locate(origin.repository, _moment(values))
     return proof.run(origin, corner, point.time, os.path.normpath(values["dest"]))
 
 

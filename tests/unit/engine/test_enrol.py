@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import typing as t
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,8 +17,6 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.escrow impor
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import Key
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import FileStore, Location, StoredObject
-
-pytestmark = pytest.mark.skipif(shutil.which("gpg") is None, reason="needs gpg: install gnupg")
 
 NOW = datetime(2026, 11, 23, 2, 15, tzinfo=timezone.utc)
 MACHINE, CLONE = ledger.machine_hash("one"), ledger.machine_hash("other")

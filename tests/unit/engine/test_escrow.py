@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import typing as t
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import escro
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import FileStore, Location, StoredObject
-
-pytestmark = pytest.mark.skipif(shutil.which("gpg") is None, reason="needs gpg: install gnupg")
 
 
 class ReadOnly:

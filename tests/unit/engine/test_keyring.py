@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 import typing as t
@@ -16,8 +15,6 @@ import pytest
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import private
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
-
-pytestmark = pytest.mark.skipif(shutil.which("gpg") is None, reason="needs gpg: install gnupg")
 
 
 @pytest.fixture(scope="module")

@@ -22,15 +22,6 @@ if t.TYPE_CHECKING:
 Damage = t.Callable[[Path], None]
 
 
-@pytest.fixture
-def live(tmp_path: Path) -> Path:
-    """A tree that is in use: what a failed restore must not touch."""
-    path = tmp_path / "live"
-    path.mkdir()
-    (path / "old").write_text("old")
-    return path
-
-
 def fails(node: Node, live: Path, **values: t.Any) -> dict[str, t.Any]:
     """A restore over ``live`` that fails; ``live`` and its neighbourhood are as they were."""
     answer = node.ask("restore", dest=str(live), replace=True, **values)
