@@ -9,26 +9,19 @@ than a folder in memory: ``store.access_key``, ``store.secret_key``, ``encryptio
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import typing as t
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 
-from . import VERSION, backup, chains, info, private, profile, proof, record, restore, times, unit
+from . import VERSION, backup, chains, info, profile, proof, record, restore, target, times, unit
 from .errors import Refused
-from .keyring import Keyring
-from .profile import Layout, Profile
+from .profile import Layout
 from .record import Record
 from .restore import Limits, Origin
 from .result import Result
-from .store import Location, check_url, open_store
+from .store import Location, open_store
+from .target import Values
 
-Values = t.Mapping[str, t.Any]
-
-_CORNER = re.compile(r"(?P<corner>.+/(?P<node>[^/]+))/repo/(?P<profile>[a-z0-9][a-z0-9_-]{0,31})/?")
 _KEYS = {
     "backup": {
         "mode",
@@ -77,7 +70,7 @@ def handle(values: Values, layout: Layout | None = None) -> dict[str, t.Any]:
         return _backup(values, layout)
     if operation == "info":
         return _info(values, layout)
-    with _origin(values, layout) as (origin, corner):
+    with target.origin(values, layout) as (origin, corner):
         return (_restore if operation == "restore" else _verify)(values, origin, corner).to_dict()
 
 
@@ -93,38 +86,12 @@ def _backup(values: Values, layout: Layout) -> dict[str, t.Any]:
         return unit.start(settings.name, mode, layout)
     if "source" not in values:
         raise Refused("a backup to a target needs 'source', the folder to back up.")
-    with _location(values) as location:
+    with target.location(values) as location:
         key = values.get("encryption", {}).get("public_key")
-        settings = _bare_profile(values, location, _fingerprint(key))
+        settings = target.bare_profile(values, location, target.fingerprint(key))
         if values.get("check"):
             return _would(f"A backup of {settings.source} would run.")
         return backup.run(settings, mode, key.encode() if key else None, layout).to_dict()
-
-
-def _fingerprint(public_key: str | None) -> str | None:
-    if public_key is None:
-        return None
-    with Keyring() as ring:
-        found = ring.import_keys(public_key.encode())
-    if len(found) != 1:
-        raise Refused(f"encryption.public_key holds {len(found)} keys: give exactly one.")
-    return found[0]
-
-
-def _bare_profile(values: Values, location: Location, fingerprint: str | None) -> Profile:
-    """A profile for a target given directly. Its cache is known by the target's URL."""
-    found = _CORNER.fullmatch(location.url)
-    options = {key: values[key] for key in profile.FIELDS if key in values and key != "store"}
-    name = found["profile"] if found else "direct-" + hashlib.sha256(location.url.encode()).hexdigest()[:12]
-    url = found["corner"] if found else location.url
-    given = {
-        **options,
-        "node": found["node"] if found else "",
-        "fingerprint": fingerprint,
-        "store": {"url": url},
-    }
-    checked = profile.from_dict(name, given)
-    return replace(checked, node=checked.node or None, store=replace(location, url=url), bare=found is None)
 
 
 def _info(values: Values, layout: Layout) -> dict[str, t.Any]:
@@ -132,11 +99,11 @@ def _info(values: Values, layout: Layout) -> dict[str, t.Any]:
     if "profile" in values:
         settings = profile.load(values["profile"], layout)
         return _described(settings.store, settings.name, settings.node, settings.full_period)
-    with _location(values) as location:
-        found = _CORNER.fullmatch(location.url)
-        if found is None:
+    with target.location(values) as location:
+        corner = target.corner_of(location)
+        if corner is None:
             return _described(location, None, None, None)
-        return _described(replace(location, url=found["corner"]), found["profile"], found["node"], None)
+        return _described(corner.place, corner.profile, corner.node, None)
 
 
 def _described(corner: Location, name: str | None, node: str | None, period: timedelta | None) -> dict[str, t.Any]:
@@ -161,58 +128,6 @@ def _would(message: str) -> dict[str, t.Any]:
     }
 
 
-@contextmanager
-def _origin(values: Values, layout: Layout) -> t.Iterator[tuple[Origin, Location | None]]:
-    """What to read, and the node's corner if the repository lies in one."""
-    key = values.get("encryption", {}).get("private_key")
-    private_key = key.encode() if key else None
-    if "profile" in values:
-        settings = profile.load(values["profile"], layout)
-        if settings.fingerprint is not None and private_key is None:
-            raise Refused(
-                "this needs the node's private key, which is not on the node: use playbooks/restore.yml, or give the key "
-                "opened from escrow."
-            )
-        origin = Origin(
-            settings.repository, private_key if settings.fingerprint else None, settings.node, settings.name
-        )
-        yield origin, settings.store
-        return
-    with _location(values) as location:
-        found = _CORNER.fullmatch(location.url)
-        if found is None:
-            yield Origin(location, private_key), None
-        else:
-            yield (
-                Origin(location, private_key, found["node"], found["profile"]),
-                replace(location, url=found["corner"]),
-            )
-
-
-@contextmanager
-def _location(values: Values) -> t.Iterator[Location]:
-    """The target; a key given with it lies in memory as long as it is used."""
-    url = check_url(values["target"])
-    given = {key: value for key, value in values.get("store", {}).items() if value not in (None, "")}
-    access, secret = given.pop("access_key", None), given.pop("secret_key", None)
-    location = profile.location({**given, "url": url})
-    if location.scheme != "s3" or location.credentials_file:
-        yield location
-        return
-    if not access or not secret:
-        raise Refused("an s3:// target needs store.access_key and store.secret_key, or store.credentials_file.")
-    if re.search(r"[\s]", access + secret):
-        raise Refused("the store's key holds white space: it was not copied whole.")
-    folder = private.make()
-    try:
-        path = os.path.join(folder, "store.ini")
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
-            handle.write(f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n")
-        yield replace(location, credentials_file=path)
-    finally:
-        private.remove(folder)
-
-
 def _moment(values: Values) -> t.Any:
     wanted = values.get("time")
     return None if wanted in (None, "", "latest") else times.parse_time(str(wanted))
@@ -223,7 +138,7 @@ def _limits(values: Values) -> Limits:
     return Limits(values.get("timeout", standard.timeout), values.get("stall_timeout", standard.stall_timeout))
 
 
-def _restore(values: Values, origin: Origin, corner: Location | None) -> Result:
+def _restore(values: Values, origin: Origin, corner: target.Corner | None) -> Result:
     if "dest" not in values:
         raise Refused("a restore needs 'dest', the path that the restored tree gets.")
     moment, replacing = _moment(values), bool(values.get("replace"))
@@ -241,7 +156,7 @@ def _restore(values: Values, origin: Origin, corner: Location | None) -> Result:
     )
 
 
-def _verify(values: Values, origin: Origin, corner: Location | None) -> Result:
+def _verify(values: Values, origin: Origin, corner: target.Corner | None) -> Result:
     if values.get("check"):
         return _nothing_done("verify", origin, "A verify would run.", changed=False)
     if "dest" not in values:
@@ -253,7 +168,7 @@ def _verify(values: Values, origin: Origin, corner: Location | None) -> Result:
     if not os.path.isdir(values["dest"]):
         raise Refused(f"{values['dest']} is no folder: name the restored tree.")
     _chain, point = restore.locate(origin.repository, _moment(values))
-    return proof.run(origin, corner, point.time, os.path.normpath(values["dest"]))
+    return proof.run(origin, corner.place, point.time, os.path.normpath(values["dest"]))
 
 
 def _nothing_done(operation: str, origin: Origin, message: str, *, changed: bool) -> Result:

@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import VERSION, chains, request, restore
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import (
+    VERSION,
+    chains,
+    profile,
+    request,
+    restore,
+    target,
+)
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.profile import Layout
 
@@ -99,11 +106,11 @@ def test_time_latest_is_the_newest(odd: Node) -> None:
 )
 def test_corners(url: str, corner: str | None, node: str | None, name: str | None) -> None:
     values = {"target": url, "store": {"credentials_file": "/x"}}
-    with request._origin(values, Layout()) as (origin, place):
+    with target.origin(values, Layout()) as (origin, place):
         assert (origin.node, origin.profile) == (node, name)
-        assert (place.url if place else None) == corner
-    location = request.profile.location({"url": url, "credentials_file": "/x"})
-    settings = request._bare_profile({"source": "/srv"}, location, None)
+        assert (place.place.url if place else None) == corner
+    location = profile.location({"url": url, "credentials_file": "/x"})
+    settings = target.bare_profile({"source": "/srv"}, location, None)
     assert settings.bare == (corner is None)
     assert settings.node == node
     assert settings.repository.url == url.rstrip("/")

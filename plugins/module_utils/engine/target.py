@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""A request's target -> what the engine works on: a location, an origin to read from, a profile to back up.
+
+Secrets of the request end here: in a folder in memory that is gone when the request is done, or in the origin's key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import typing as t
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from . import private, profile
+from .errors import Refused
+from .keyring import Keyring
+from .profile import Layout, Profile
+from .restore import Origin
+from .store import Location, check_url
+
+Values = t.Mapping[str, t.Any]
+
+_CORNER = re.compile(r"(?P<corner>.+/(?P<node>[^/]+))/repo/(?P<profile>[a-z0-9][a-z0-9_-]{0,31})/?")
+
+
+@dataclass(frozen=True)
+class Corner:
+    """A repository that lies in a node's corner of a store: that corner, whose it is, and the profile's name."""
+
+    place: Location
+    node: str
+    profile: str
+
+
+def corner_of(repository: Location) -> Corner | None:
+    """The corner that a repository's URL names (``.../nodes/<id>/repo/<profile>``), or None for one elsewhere."""
+    found = _CORNER.fullmatch(repository.url)
+    return Corner(replace(repository, url=found["corner"]), found["node"], found["profile"]) if found else None
+
+
+def fingerprint(public_key: str | None) -> str | None:
+    """Of the one key in this armored text."""
+    if public_key is None:
+        return None
+    with Keyring() as ring:
+        found = ring.import_keys(public_key.encode())
+    if len(found) != 1:
+        raise Refused(f"encryption.public_key holds {len(found)} keys: give exactly one.")
+    return found[0]
+
+
+def bare_profile(values: Values, location: Location, fingerprint: str | None) -> Profile:
+    """A profile for a target given directly. Its cache is known by the target's URL."""
+    corner = corner_of(location)
+    options = {key: values[key] for key in profile.FIELDS if key in values and key != "store"}
+    name = corner.profile if corner else "direct-" + hashlib.sha256(location.url.encode()).hexdigest()[:12]
+    place = corner.place if corner else location
+    given = {
+        **options,
+        "node": corner.node if corner else "",
+        "fingerprint": fingerprint,
+        "store": {"url": place.url},
+    }
+    checked = profile.from_dict(name, given)
+    return replace(checked, node=checked.node or None, store=place, bare=corner is None)
+
+
+@contextmanager
+def origin(values: Values, layout: Layout) -> t.Iterator[tuple[Origin, Corner | None]]:
+    """What to read, and the node's corner if the repository lies in one."""
+    key = values.get("encryption", {}).get("private_key")
+    private_key = key.encode() if key else None
+    if "profile" in values:
+        settings = profile.load(values["profile"], layout)
+        if settings.fingerprint is not None and private_key is None:
+            raise Refused(
+                "this needs the node's private key, which is not on the node: use playbooks/restore.yml, or give the key "
+                "opened from escrow."
+            )
+        node = settings.node or ""
+        key_of_it = private_key if settings.fingerprint else None
+        yield (
+            Origin(settings.repository, key_of_it, node, settings.name),
+            Corner(settings.store, node, settings.name),
+        )
+        return
+    with location(values) as place:
+        corner = corner_of(place)
+        node, name = (corner.node, corner.profile) if corner else (None, None)
+        yield Origin(place, private_key, node, name), corner
+
+
+@contextmanager
+def location(values: Values) -> t.Iterator[Location]:
+    """The target; a key given with it lies in memory as long as it is used."""
+    url = check_url(values["target"])
+    given = {key: value for key, value in values.get("store", {}).items() if value not in (None, "")}
+    access, secret = given.pop("access_key", None), given.pop("secret_key", None)
+    place = profile.location({**given, "url": url})
+    if place.scheme != "s3" or place.credentials_file:
+        yield place
+        return
+    if not access or not secret:
+        raise Refused("an s3:// target needs store.access_key and store.secret_key, or store.credentials_file.")
+    if re.search(r"[\s]", access + secret):
+        raise Refused("the store's key holds white space: it was not copied whole.")
+    folder = private.make()
+    try:
+        path = os.path.join(folder, "store.ini")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
+            handle.write(f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n")
+        yield replace(place, credentials_file=path)
+    finally:
+        private.remove(folder)
