@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 from tests.unit.engine.conftest import Node, make_node, pair, stranger  # noqa: F401 - fixtures, found by name
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import VERSION, machine_log, private
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import VERSION, execute, machine_log, private
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
 
 DUPLICITY = Path(sys.executable).with_name("duplicity")  # not resolved: a venv's python is a link out of it
 MEGABYTE = 1_000_000  # a little less than a volume of 1 MiB
+NO_READING = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")  # root that may read only its own
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,19 @@ def ring() -> t.Iterator[Keyring]:
     """A keyring for stock duplicity; its agent ends with the test."""
     with Keyring() as made:
         yield made
+
+
+def small_disk(folder: Path) -> tuple[str, ...]:
+    """A command's beginning: it will see a file system with room for 30 names at ``folder``; nobody else will."""
+    folder.mkdir()
+    script = f'mount -t tmpfs -o nr_inodes=30 none "{folder}" && exec "$@"'
+    return ("unshare", "--mount", "sh", "-c", script, "sh")
+
+
+@pytest.fixture
+def may_mount(tmp_path: Path) -> None:
+    if execute.run([*small_disk(tmp_path / "try"), "true"], os.environ).exit_code != 0:
+        pytest.skip("this machine lets nobody mount")
 
 
 @pytest.fixture(autouse=True)

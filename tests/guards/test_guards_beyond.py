@@ -10,7 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from tests.guards.conftest import Stock, flip, only, state, untouched, volumes
+from tests.guards.conftest import NO_READING, Stock, ask_under, flip, only, state, untouched, volumes
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import execute
 
@@ -83,3 +83,30 @@ def test_guard_22_damaged_volume_in_encrypted_chain_hangs(
     )
     untouched(live)
     assert state(node.repository) == before
+
+
+def test_guard_23_a_lost_file_whose_name_is_not_utf8_is_not_in_the_log(small: Node, stock: Stock) -> None:
+    """The event of a file that could not be read, or the line of a list, is dropped when its name cannot be written."""
+    name = os.fsencode(small.source) + b"/caf\xe9"
+    Path(os.fsdecode(name)).write_bytes(b"x")
+    os.chmod(name, 0)
+    done = stock.run("full", small.source, stock.url, before=NO_READING)
+    assert (done.code, done.codes("WARNING")) == (0, [])
+    done = stock.run("list-current-files", stock.url)
+    assert "page.php" in stock.log.read_text()
+    os.chmod(name, 0o644)
+    assert stock.incremental(small.source).code == 0
+    done = stock.run("list-current-files", stock.url)
+    assert done.code == 0
+    assert b"caf" not in stock.log.read_bytes()
+
+    os.chmod(name, 0)
+    answer = ask_under(NO_READING, small, "backup", source=str(small.source), mode="full")
+    assert (answer["failed"], answer["rc"]) == (True, 0)
+    assert (
+        answer["msg"] == "The backup failed: a file could not be read (1 in all): see the run's journal for the paths."
+    )
+    assert f"{small.source}/caf\\xe9" in answer["detail"]
+    os.chmod(name, 0o644)
+    small.backup(mode="full")
+    assert {"path": "caf\\xe9", "path_base64": "Y2Fm6Q=="}.items() <= small.ask("info", files=True)["files"][1].items()

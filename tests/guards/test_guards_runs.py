@@ -16,12 +16,14 @@ from pathlib import Path
 import pytest
 from tests.guards.conftest import (
     MEGABYTE,
+    NO_READING,
     Stock,
     ask_under,
     end,
     flip,
     next_second,
     only,
+    small_disk,
     state,
     stop_at,
     times,
@@ -29,7 +31,7 @@ from tests.guards.conftest import (
     volumes,
 )
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import backup, execute, profile
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import backup, profile
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 
 if t.TYPE_CHECKING:
@@ -37,7 +39,6 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
 
-NO_READING = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 NO_DEVICES = ("setpriv", "--bounding-set", "-mknod")
 
 
@@ -81,19 +82,6 @@ def stopped(node: Node, there: t.Callable[[], bool]) -> int:
             os.killpg(os.getpgid(int(pid)), signal.SIGSTOP)
             return os.getpgid(int(pid))
     raise AssertionError("it ended before it could be stopped")
-
-
-def small_disk(folder: Path) -> tuple[str, ...]:
-    """A command's beginning: it will see a file system with room for 30 names at ``folder``; nobody else will."""
-    folder.mkdir()
-    script = f'mount -t tmpfs -o nr_inodes=30 none "{folder}" && exec "$@"'
-    return ("unshare", "--mount", "sh", "-c", script, "sh")
-
-
-@pytest.fixture
-def may_mount(tmp_path: Path) -> None:
-    if execute.run([*small_disk(tmp_path / "try"), "true"], os.environ).exit_code != 0:
-        pytest.skip("this machine lets nobody mount")
 
 
 @pytest.mark.usefixtures("may_mount")

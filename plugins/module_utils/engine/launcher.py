@@ -2,7 +2,7 @@
 # Copyright: Lifeboat contributors
 """duplicity, started with our own S3 backend. Run as a script, never imported: ``python launcher.py <arguments>``.
 
-Four things differ from stock duplicity; repositories do not:
+Six things differ from stock duplicity; repositories do not:
 
 * Scheme ``lifeboat://bucket/prefix`` is duplicity's S3 backend without HeadBucket. That call carries no prefix, so a
   policy that limits ListBucket to a node's own prefix refuses it (facts, object stores: the HeadBucket trap).
@@ -10,6 +10,8 @@ Four things differ from stock duplicity; repositories do not:
   ``objects`` of the run record.
 * ``os.access`` judges by the effective ids, so that a service user with CAP_DAC_READ_SEARCH may read what it can read;
   duplicity would leave such files out and end with success.
+* The machine log takes every name: duplicity's own drops an event, a lost file's too, when a name in it is not UTF-8.
+* With LIFEBOAT_ONTO set, a restore goes onto a folder that holds something (see ``in_place``, which prepares it).
 * Files named in the file LIFEBOAT_CHANGED (relative, each ended by a NUL) count as changed even if mtime, mode and owner
   are as before: duplicity looks at nothing else (see ``witness.closely``).
 
@@ -21,6 +23,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import os
 import sys
 import typing as t
@@ -28,9 +31,9 @@ import typing as t
 os.access = functools.partial(os.access, effective_ids=True)
 
 import boto3  # os.access must be set before duplicity is imported
-from duplicity import backend, config
+from duplicity import backend, config, log
 from duplicity.backends.s3_boto3_backend import S3Boto3Backend
-from duplicity.path import ROPath
+from duplicity.path import Path, ROPath
 
 
 class StrictS3Backend(S3Boto3Backend):
@@ -79,6 +82,14 @@ def _restart(path: str, argv: list[str], env: t.Mapping[str, str]) -> t.NoReturn
     _execve(sys.executable, [sys.executable, *argv], env)
 
 
+def _log_every_name(filename: str) -> None:
+    """``log.add_file`` (3.2.1), but for the handling of what is not UTF-8."""
+    handler = logging.FileHandler(filename, encoding="utf8", errors="surrogateescape")
+    handler.setFormatter(log.MachineFormatter())
+    handler.addFilter(log.MachineFilter())
+    log._logger.addHandler(handler)
+
+
 def _read_closely(listing: str) -> None:
     with open(listing, "rb") as handle:
         changed = {tuple(path.split(b"/")) for path in handle.read().split(b"\0") if path}
@@ -86,6 +97,9 @@ def _read_closely(listing: str) -> None:
     ROPath.__eq__ = lambda mine, other: mine.index not in changed and compare(mine, other)
 
 
+log.add_file = _log_every_name
+if os.environ.get("LIFEBOAT_ONTO"):
+    Path.isemptydir = lambda self: True  # all it is asked for: may a restore write here?
 if os.environ.get("LIFEBOAT_CHANGED"):
     _read_closely(os.environ["LIFEBOAT_CHANGED"])
 _execve = os.execve
