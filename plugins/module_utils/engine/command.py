@@ -26,7 +26,8 @@ LAUNCHER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "launcher.p
 @dataclass(frozen=True)
 class Workspace:
     """The folders and files that one run may use: archive (duplicity's cache), temporary files, machine log, journal of
-    uploaded objects, the keyring's home, and a list of files that an incremental must read (see the launcher)."""
+    uploaded objects, the keyring's home, a list of files that an incremental must read, and whether a restore may go onto
+    a folder that holds something (see the launcher for both)."""
 
     archive: str
     temporary: str
@@ -34,6 +35,7 @@ class Workspace:
     objects: str
     gnupghome: str
     changed: str | None = None
+    onto: bool = False
 
 
 def repository_url(location: Location) -> str:
@@ -59,6 +61,8 @@ def environment(location: Location, workspace: Workspace, base: t.Mapping[str, s
     }
     if workspace.changed:
         env["LIFEBOAT_CHANGED"] = workspace.changed
+    if workspace.onto:
+        env["LIFEBOAT_ONTO"] = "1"
     if location.scheme == "s3":
         env |= {
             "LIFEBOAT_OBJECTS": workspace.objects,
@@ -119,26 +123,51 @@ def restore(
     *,
     encrypted: bool,
     path: str | None = None,
+    selection: t.Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Restore the point ``time`` (a stamp) into ``destination``, which must not exist yet."""
+    """Restore the point ``time`` (a stamp) into ``destination``, which must not exist yet (but see ``onto``)."""
     return (
-        *_start("restore"),
-        *_common(location, workspace),
-        *((f"--gpg-options={_QUICK}",) if encrypted else ("--no-encryption",)),
-        *("--time", time, "--numeric-owner"),
+        *_read("restore", location, workspace, time, encrypted=encrypted),
+        "--numeric-owner",
         *(("--path-to-restore", path) if path else ()),
+        *selection,
         repository_url(location),
         destination,
     )
 
 
-def verify(location: Location, time: str, empty: str, workspace: Workspace, *, encrypted: bool) -> tuple[str, ...]:
-    """Read, hash, decrypt and unpack all volumes of the point; ``empty`` is a folder to compare names with."""
+def verify(
+    location: Location,
+    time: str,
+    tree: str,
+    workspace: Workspace,
+    *,
+    encrypted: bool,
+    compare_data: bool = False,
+    path: str | None = None,
+    selection: t.Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Read, hash, decrypt and unpack all volumes of the point, and compare names with ``tree``; with ``compare_data``
+    metadata and contents too."""
     return (
-        *_start("verify"),
+        *_read("verify", location, workspace, time, encrypted=encrypted),
+        *(("--compare-data",) if compare_data else ()),
+        *(("--path-to-restore", path) if path else ()),
+        *selection,
+        repository_url(location),
+        tree,
+    )
+
+
+def list_files(location: Location, time: str, workspace: Workspace, *, encrypted: bool) -> tuple[str, ...]:
+    """List the files of the point into the machine log."""
+    return (*_read("list-current-files", location, workspace, time, encrypted=encrypted), repository_url(location))
+
+
+def _read(verb: str, location: Location, workspace: Workspace, time: str, *, encrypted: bool) -> tuple[str, ...]:
+    return (
+        *_start(verb),
         *_common(location, workspace),
         *((f"--gpg-options={_QUICK}",) if encrypted else ("--no-encryption",)),
         *("--time", time),
-        repository_url(location),
-        empty,
     )

@@ -81,7 +81,7 @@ def read(location: Location, wanted: t.Sequence[Wanted]) -> list[Corner]:
 
 def _read_one(store: ObjectStore, wanted: Wanted) -> Corner:
     try:
-        records, complaints = record.read_all(store, f"nodes/{wanted.node}/records/{wanted.profile}/")
+        records, complaints = record.read_all(store, f"nodes/{wanted.node}/records/{wanted.profile}/", readers=1)
         prefix = f"nodes/{wanted.node}/repo/{wanted.profile}/"
         collection = chains.collect(store.list(prefix), prefix)
     except LifeboatError as error:

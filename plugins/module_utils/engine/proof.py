@@ -4,28 +4,25 @@
 
 from __future__ import annotations
 
-import base64
 import time
 import typing as t
 
-from . import record, witness
+from . import differences, record, witness
 from .errors import LifeboatError, Refused
 from .keyring import Keyring
+from .reading import Origin
 from .record import Record
-from .restore import Origin
 from .result import Result
 from .store import Location, open_store
 from .times import now, stamp
-
-_SHOWN = 50  # differences listed in a result; the count is always whole
 
 
 def run(origin: Origin, corner: Location, set_time: str, tree: str) -> Result:
     """Judge ``tree`` as a restore of the point ``set_time``. ``corner`` is the node's place in the store."""
     started = now()
     begun = time.monotonic()
-    entry = _record_of(corner, origin, set_time)
-    expected = _witness_of(corner, entry, origin)
+    entry = record_of(corner, origin, set_time)
+    expected = witness_of(corner, entry, origin)
     comparison = witness.compare(expected, tree)
     found = comparison.differences
     if comparison.paths <= 1 or comparison.hashed == 0:
@@ -53,8 +50,7 @@ def run(origin: Origin, corner: Location, set_time: str, tree: str) -> Result:
             "paths": comparison.paths,
             "hashed": comparison.hashed,
             "unjudged": comparison.unjudged,
-            "differences": len(found),
-            "first": [_shown(item) for item in found[:_SHOWN]],
+            **differences.listed(found),
         }
     }
     if failure:
@@ -62,17 +58,8 @@ def run(origin: Origin, corner: Location, set_time: str, tree: str) -> Result:
     return Result(judged, False, f"All {comparison.paths} paths of {set_time} are as recorded.", extra=extra)
 
 
-def _shown(item: witness.Difference) -> dict[str, str]:
-    """A difference in valid UTF-8, with the exact name in base64 where it is none."""
-    shown = {"path": witness.show(item.path), "what": item.what}
-    try:
-        item.path.decode("utf-8")
-    except UnicodeDecodeError:
-        shown["path_base64"] = base64.b64encode(item.path).decode()
-    return shown
-
-
-def _record_of(corner: Location, origin: Origin, set_time: str) -> Record:
+def record_of(corner: Location, origin: Origin, set_time: str) -> Record:
+    """The record that commits this point."""
     records, complaints = record.read_all(open_store(corner), f"records/{origin.profile}/")
     matching = [entry for entry in record.points(records) if entry.set_time == set_time]
     if not matching:
@@ -83,7 +70,8 @@ def _record_of(corner: Location, origin: Origin, set_time: str) -> Record:
     return matching[-1]
 
 
-def _witness_of(corner: Location, entry: Record, origin: Origin) -> witness.Witness:
+def witness_of(corner: Location, entry: Record, origin: Origin) -> witness.Witness:
+    """The witness that a record names, opened and checked to belong to it."""
     if entry.witness is None:
         raise LifeboatError(
             f"the record of {entry.set_time} names no witness: it cannot be proven; drill another point."

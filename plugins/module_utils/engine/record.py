@@ -12,6 +12,7 @@ import json
 import re
 import typing as t
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -180,17 +181,21 @@ def parse(data: bytes, where: str) -> Record:
     return record
 
 
-def read_all(store: ObjectStore, prefix: str) -> tuple[list[Record], list[str]]:
-    """All records below ``prefix``, oldest first, and a sentence for each that cannot be read."""
-    records: list[Record] = []
-    complaints: list[str] = []
-    for item in store.list(prefix):
-        if item.name.endswith(".json"):
-            try:
-                records.append(parse(store.read(item.name), item.name))
-            except LifeboatError as error:
-                complaints.append(str(error))
-    return sorted(records, key=lambda record: record.started), complaints
+def read_all(store: ObjectStore, prefix: str, *, readers: int = 8) -> tuple[list[Record], list[str]]:
+    """All records below ``prefix``, oldest first, and a sentence for each that cannot be read. ``readers`` at a time:
+    a store is as far away as its round trips are long."""
+
+    def one(name: str) -> Record | str:
+        try:
+            return parse(store.read(name), name)
+        except LifeboatError as error:
+            return str(error)
+
+    names = [item.name for item in store.list(prefix) if item.name.endswith(".json")]
+    with ThreadPoolExecutor(readers) as pool:
+        found = list(pool.map(one, names))
+    records = [item for item in found if isinstance(item, Record)]
+    return sorted(records, key=lambda record: record.started), [item for item in found if isinstance(item, str)]
 
 
 def points(records: t.Iterable[Record]) -> list[Record]:

@@ -13,11 +13,28 @@ import os
 import typing as t
 from datetime import timedelta
 
-from . import VERSION, backup, chains, info, profile, proof, record, restore, target, times, unit
+from . import (
+    VERSION,
+    backup,
+    chains,
+    destination,
+    files,
+    info,
+    profile,
+    proof,
+    reading,
+    record,
+    restore,
+    selection,
+    target,
+    times,
+    unit,
+    verify,
+)
 from .errors import Refused
 from .profile import Layout
+from .reading import Limits, Origin
 from .record import Record
-from .restore import Limits, Origin
 from .result import Result
 from .store import Location, open_store
 from .target import Values
@@ -32,9 +49,9 @@ _KEYS = {
         "concurrency",
         "full_every_days",
     },
-    "restore": {"dest", "path", "time", "replace"},
-    "verify": {"dest", "time"},
-    "info": set(),
+    "restore": {"dest", "path", "select", "time", "replace", "diff"},
+    "verify": {"dest", "time", "compare_data", "source", "exclude"},
+    "info": {"files", "path", "time"},
 }
 _COMMON = {
     "engine",
@@ -71,7 +88,9 @@ def handle(values: Values, layout: Layout | None = None) -> dict[str, t.Any]:
     if operation == "info":
         return _info(values, layout)
     with target.origin(values, layout) as (origin, corner):
-        return (_restore if operation == "restore" else _verify)(values, origin, corner).to_dict()
+        if operation == "restore":
+            return _restore(values, origin, corner).to_dict()
+        return _verify(values, layout, origin, corner).to_dict()
 
 
 def _backup(values: Values, layout: Layout) -> dict[str, t.Any]:
@@ -95,7 +114,12 @@ def _backup(values: Values, layout: Layout) -> dict[str, t.Any]:
 
 
 def _info(values: Values, layout: Layout) -> dict[str, t.Any]:
-    """No key is needed for this: names, sizes and records are in clear."""
+    """No key is needed for this, but for the list of files: names, sizes and records are in clear."""
+    if values.get("files"):
+        return _files(values, layout)
+    for key in ("path", "time"):
+        if key in values:
+            raise Refused(f"'{key}' belongs to a list of files: set files to true.")
     if "profile" in values:
         settings = profile.load(values["profile"], layout)
         return _described(settings.store, settings.name, settings.node, settings.full_period)
@@ -104,6 +128,21 @@ def _info(values: Values, layout: Layout) -> dict[str, t.Any]:
         if corner is None:
             return _described(location, None, None, None)
         return _described(corner.place, corner.profile, corner.node, None)
+
+
+def _files(values: Values, layout: Layout) -> dict[str, t.Any]:
+    with target.origin(values, layout) as (origin, _corner):
+        time, listed = files.of(origin, _moment(values))
+    if path := _path(values):
+        listed = files.below(listed, os.fsencode(path))
+    return {
+        "failed": False,
+        "changed": False,
+        "msg": f"{len(listed)} path(s) in {time}.",
+        "warnings": [],
+        "point": time,
+        "files": [item.to_dict() for item in listed],
+    }
 
 
 def _described(corner: Location, name: str | None, node: str | None, period: timedelta | None) -> dict[str, t.Any]:
@@ -138,39 +177,72 @@ def _limits(values: Values) -> Limits:
     return Limits(values.get("timeout", standard.timeout), values.get("stall_timeout", standard.stall_timeout))
 
 
+def _path(values: Values) -> str | None:
+    return (values.get("path") or "").strip("/") or None
+
+
+def _replace(values: Values) -> str:
+    wanted = values.get("replace", destination.NO)
+    wanted = {True: destination.YES, False: destination.NO}.get(wanted, wanted)
+    if wanted not in destination.REPLACE:
+        raise Refused(f"replace is {' or '.join(destination.REPLACE)}, not '{wanted}'.")
+    return str(wanted)
+
+
 def _restore(values: Values, origin: Origin, corner: target.Corner | None) -> Result:
     if "dest" not in values:
         raise Refused("a restore needs 'dest', the path that the restored tree gets.")
-    moment, replacing = _moment(values), bool(values.get("replace"))
-    if values.get("check"):
-        destination = restore.check_destination(values["dest"], replacing)
-        _chain, point = restore.locate(origin.repository, moment)
-        return _nothing_done("restore", origin, f"{point.time} would be restored to {destination}.", changed=True)
-    return restore.run(
-        origin,
+    path = _path(values)
+    if path and values.get("select"):
+        raise Refused("give 'path' (one file or folder) or 'select' (patterns), not both.")
+    wish = restore.Wish(
         values["dest"],
-        moment=moment,
-        path=(values.get("path") or "").strip("/") or None,
-        replace_existing=replacing,
+        moment=_moment(values),
+        path=path,
+        select=selection.relative(values.get("select", ())),
+        replace=_replace(values),
         limits=_limits(values),
+        check=bool(values.get("check")),
+        diff=bool(values.get("diff")),
     )
+    return restore.run(origin, corner.place if corner else None, wish)
 
 
-def _verify(values: Values, origin: Origin, corner: target.Corner | None) -> Result:
+def _verify(values: Values, layout: Layout, origin: Origin, corner: target.Corner | None) -> Result:
     if values.get("check"):
-        return _nothing_done("verify", origin, "A verify would run.", changed=False)
+        return _nothing_done("verify", origin, "A verify would run.")
+    moment, limits = _moment(values), _limits(values)
+    if values.get("compare_data"):
+        if "dest" in values:
+            raise Refused("give 'dest' (a restored tree) or 'compare_data' (the live one), not both.")
+        tree, chosen = _live(values, layout)
+        return verify.live(origin, tree, moment=moment, selection=chosen, limits=limits)
     if "dest" not in values:
-        return restore.verify(origin, moment=_moment(values), limits=_limits(values))
+        return verify.scrub(origin, moment=moment, limits=limits)
     if corner is None:
         raise Refused(
             "only a repository in a node's corner (.../nodes/<id>/repo/<profile>) has records to compare with."
         )
     if not os.path.isdir(values["dest"]):
         raise Refused(f"{values['dest']} is no folder: name the restored tree.")
-    _chain, point = restore.locate(origin.repository, _moment(values))
+    _chain, point = reading.locate(origin.repository, moment)
     return proof.run(origin, corner.place, point.time, os.path.normpath(values["dest"]))
 
 
-def _nothing_done(operation: str, origin: Origin, message: str, *, changed: bool) -> Result:
+def _live(values: Values, layout: Layout) -> tuple[str, tuple[str, ...]]:
+    """The live tree and duplicity's arguments for what a backup leaves out of it."""
+    if "profile" in values:
+        for key in {"source", "exclude"} & values.keys():
+            raise Refused(f"'{key}' is a setting of the profile: change it there, or give a target.")
+        settings = profile.load(values["profile"], layout)
+        return settings.source, selection.arguments(settings.exclude)
+    if "source" not in values:
+        raise Refused("'compare_data' with a target needs 'source', the live folder to compare with.")
+    exclude = tuple(values.get("exclude", ()))
+    selection.check_patterns(values["source"], exclude)
+    return values["source"], selection.arguments(exclude)
+
+
+def _nothing_done(operation: str, origin: Origin, message: str) -> Result:
     entry = Record(operation, "ok", times.stamp(times.now()), 0.0, origin.node, origin.profile)
-    return Result(entry, changed, message)
+    return Result(entry, False, message)

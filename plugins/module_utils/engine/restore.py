@@ -1,183 +1,199 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
-"""Restore with stock duplicity: cold cache, explicit time, into a fresh sibling that is renamed when all is well."""
+"""Restore a point: into a fresh sibling that is swapped in when all is well, or not at all if it is there already."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import re
-import shutil
 import stat
-import tempfile
 import typing as t
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from . import chains, command, execute, outcome, record, witness
+from . import chains, command, destination, differences, in_place, outcome, proof, reading, verify, witness
+from .destination import IN_PLACE, NO
 from .errors import LifeboatError, Refused
-from .keyring import Keyring
+from .reading import Limits, Origin
 from .record import Record
 from .result import Result
-from .store import Location, open_store
+from .store import Location
 from .times import now, stamp
-
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-Build = t.Callable[[command.Workspace], tuple[str, ...]]
+from .witness import Difference, Witness
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where to restore from: the repository, and what its records call it. ``private_key`` is armored OpenPGP, or None
-    for a repository in clear. ``node`` and ``profile`` are None for a repository that keeps no records."""
+class Wish:
+    """What is to be restored where. ``moment``: the newest point not after it; ``path``: only this file or folder of
+    the source; ``select``: duplicity's arguments that choose among its paths; ``replace``: no, yes or in_place;
+    ``check``: only tell; ``diff``: say which paths come, go or change."""
 
-    repository: Location
-    private_key: bytes | None = None
-    node: str | None = None
-    profile: str | None = None
-
-    @property
-    def encrypted(self) -> bool:
-        return self.private_key is not None
+    destination: str
+    moment: datetime | None = None
+    path: str | None = None
+    select: tuple[str, ...] = ()
+    replace: str = NO
+    limits: Limits = field(default_factory=Limits)
+    check: bool = False
+    diff: bool = False
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Seconds after which a run is ended: in all, and without progress."""
+class Known:
+    """What the node recorded of the point, as far as it can be had; a restore does not depend on it."""
 
-    timeout: int = 20 * 3600
-    stall_timeout: int = 1800
+    record: Record | None = None
+    witness: Witness | None = None
 
 
-def run(
-    origin: Origin,
-    destination: str,
-    *,
-    moment: datetime | None = None,
-    path: str | None = None,
-    replace_existing: bool = False,
-    limits: Limits | None = None,
-) -> Result:
-    """Restore the newest point not after ``moment`` to ``destination``, which appears only when it is complete.
+def run(origin: Origin, corner: Location | None, wish: Wish) -> Result:
+    """Restore the point to ``wish.destination``, which appears, or changes, only when the whole tree is there.
 
-    ``path`` restores one file or folder of the source. An existing, non-empty destination is refused unless
-    ``replace_existing``: then both are exchanged at once and the old tree is deleted afterwards.
+    A destination that equals the point already is left alone. One that differs is refused, unless it may be replaced:
+    then both are exchanged at once and the old tree is deleted afterwards, or it is restored in place.
     """
-    destination = check_destination(destination, replace_existing)
+    wish = replace(wish, destination=destination.check(wish.destination, wish.replace))
     started = now()
-    chain, point = locate(origin.repository, moment)
-    parent, name = os.path.split(destination)
+    chain, point = reading.locate(origin.repository, wish.moment)
+    known = _known(origin, corner, point.time, wish)
+    occupied = not destination.is_free(wish.destination)
+    found = _differing(origin, point.time, known, wish) if os.path.lexists(wish.destination) else None
+    if found == []:
+        return _unchanged(origin, (chain.time, point.time), started, wish)
+    if occupied and wish.replace == NO:
+        first = f", first: {witness.show(found[0].path)} ({found[0].what})" if found else ""
+        raise Refused(
+            f"{wish.destination} exists and differs from {point.time}{first}: choose another destination, or set replace "
+            "to swap it."
+        )
+    if wish.check:
+        return _would(origin, (chain.time, point.time), started, wish, known, found)
+    if wish.replace == IN_PLACE and occupied:
+        return in_place.run(origin, wish, (chain.time, point.time), known.witness, found)
+    return _swap(origin, wish, chain, point, started, known.record)
+
+
+def _known(origin: Origin, corner: Location | None, time: str, wish: Wish) -> Known:
+    """Record and witness of the point; what is wrong with them is a drill's matter and stops no restore."""
+    if corner is None:
+        return Known()
     try:
-        room = tempfile.mkdtemp(prefix=f".{name[:64]}.lifeboat-", dir=parent)
-    except OSError as error:
-        raise LifeboatError(f"cannot write in {parent}: {error.strerror}; choose another destination.") from error
+        entry = proof.record_of(corner, origin, time)
+    except LifeboatError:
+        return Known()
+    if not os.path.lexists(wish.destination) and not wish.diff:
+        return Known(entry)
     try:
+        seen = proof.witness_of(corner, entry, origin)
+    except LifeboatError:
+        return Known(entry)
+    return Known(entry, witness.below(seen, os.fsencode(wish.path)) if wish.path else seen)
+
+
+def _differing(origin: Origin, time: str, known: Known, wish: Wish) -> list[Difference] | None:
+    """What the destination differs in from the point, [] if nothing; None if only a restore could tell.
+
+    By the witness where there is one. Else duplicity compares, which costs as much as a restore: where the restore
+    itself follows, that is left to it.
+    """
+    if os.path.islink(wish.destination):
+        status = os.lstat(wish.destination)
+        wanted = known.witness.entries.get(b".") if known.witness else None
+        what = witness.differs(wanted, witness.entry_of(wish.destination, b".", status)) if wanted else "type"
+        return [Difference(b".", what)] if what else []
+    if known.witness is not None and not wish.select:
+        compared = witness.compare(known.witness, wish.destination, hasty=not wish.diff)
+        if compared.differences or compared.unjudged == 0:
+            return compared.differences
+    if wish.select or (wish.replace != NO and not wish.check) or destination.is_free(wish.destination):
+        return None
+    finished, found = verify.compare(origin, time, wish.destination, path=wish.path, limits=wish.limits)
+    verdict = outcome.decide(finished, allowed=(0, 1))
+    if verdict.outcome is outcome.Outcome.FAILED:
+        raise LifeboatError(f"{time} could not be compared with {wish.destination}: {verdict.failure}")
+    return found or ([Difference(b".", "other")] if finished.exit_code else [])
+
+
+def _swap(
+    origin: Origin,
+    wish: Wish,
+    chain: chains.Chain,
+    point: chains.BackupSet,
+    started: datetime,
+    recorded: Record | None,
+) -> Result:
+    with destination.room(wish.destination) as (room, held):
+        if recorded is not None and not wish.path and not wish.select:
+            destination.check_space(room, recorded.bytes, f"restore point {point.time}")
         tree = os.path.join(room, "tree")
 
         def build(work: command.Workspace) -> tuple[str, ...]:
-            return command.restore(origin.repository, point.time, tree, work, encrypted=origin.encrypted, path=path)
-
-        finished = _duplicity(origin, room, build, limits or Limits())
-        verdict = outcome.decide(finished)
-        entry = _entry("restore", origin, (chain.time, point.time), started, finished, verdict)
-        if verdict.outcome is outcome.Outcome.FAILED:
-            return Result(
-                entry,
-                False,
-                f"The restore failed, {destination} is untouched: {verdict.failure}",
-                outcome.detail(finished),
+            return command.restore(
+                origin.repository,
+                point.time,
+                tree,
+                work,
+                encrypted=origin.encrypted,
+                path=wish.path,
+                selection=wish.select,
             )
+
+        finished = reading.duplicity(origin, room, build, wish.limits, keep=[held])
+        verdict = outcome.decide(finished)
+        entry = reading.entry("restore", origin, (chain.time, point.time), started, finished, verdict)
+        if verdict.outcome is outcome.Outcome.FAILED:
+            message = f"The restore failed, {wish.destination} is untouched: {verdict.failure}"
+            return Result(entry, False, message, outcome.detail(finished))
         files, size = count(tree)
-        put_in_place(tree, destination)
         entry = replace(entry, files=files, bytes=size)
-        return Result(entry, True, f"Restored {files} files of {point.time} to {destination}.")
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+        occupied = not destination.is_free(wish.destination)
+        found = differences.between(tree, wish.destination) if occupied else []
+        if occupied and not found:
+            return Result(entry, False, _equal(wish, point.time))
+        extra = _diff(found if occupied else _all(tree), wish, point.time)
+        destination.put_in_place(tree, wish.destination)
+        return Result(entry, True, f"Restored {files} files of {point.time} to {wish.destination}.", extra=extra)
 
 
-def check_destination(destination: str, replace_existing: bool) -> str:
-    """The normalised destination, if restoring to it can hurt nothing that was not named."""
-    if not destination.startswith("/"):
-        raise Refused(f"destination '{destination}' is not an absolute path.")
-    path = os.path.normpath(destination)
-    if path == "/" or os.path.ismount(path):
-        raise Refused(f"{path} is a mount point, which cannot be swapped: restore into a folder below it.")
-    inside = next((mount for mount in _mounts() if mount.startswith(os.path.realpath(path) + "/")), None)
-    if replace_existing and inside and not os.path.islink(path):
-        raise Refused(f"{inside} is a mount point, and what is in {path} is deleted after the swap: unmount it first.")
-    if not os.path.isdir(os.path.dirname(path)):
-        raise Refused(f"{os.path.dirname(path)} does not exist: create it, or choose another destination.")
-    if os.path.lexists(path) and not _is_empty_folder(path) and not replace_existing:
-        raise Refused(f"{path} exists and is not empty: choose another destination, or set replace to swap it.")
-    return path
+def _unchanged(origin: Origin, point: tuple[str, str], started: datetime, wish: Wish) -> Result:
+    files, size = count(wish.destination)
+    entry = replace(_plain(origin, point, started), files=files, bytes=size)
+    return Result(entry, False, _equal(wish, point[1]), extra=_diff([], wish, point[1]))
 
 
-def _mounts() -> list[str]:
-    """Every mount point that this process sees (proc(5): blanks and the like are octal)."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as handle:
-        return [re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split(" ")[4]) for line in handle]
+def _equal(wish: Wish, time: str) -> str:
+    return f"{wish.destination} equals {time} already."
 
 
-def _is_empty_folder(path: str) -> bool:
-    return os.path.isdir(path) and not os.path.islink(path) and not os.listdir(path)
-
-
-def locate(repository: Location, moment: datetime | None) -> tuple[chains.Chain, chains.BackupSet]:
-    """The point to restore, judged by what the store holds now and never by a cache (facts: guards 1, 2, 11)."""
-    return chains.choose_point(chains.collect(open_store(repository).list()), moment)
-
-
-@contextmanager
-def opened(origin: Origin, room: str) -> t.Iterator[command.Workspace]:
-    """A workspace in ``room`` with a cold cache and, for its time, the private key in a keyring of its own."""
-    for folder in ("archive", "tmp"):
-        os.makedirs(os.path.join(room, folder), mode=0o700)
-    with Keyring() as ring:
-        if origin.private_key is not None:
-            ring.import_keys(origin.private_key)
-        yield command.Workspace(
-            archive=os.path.join(room, "archive"),
-            temporary=os.path.join(room, "tmp"),
-            log=os.path.join(room, "machine.log"),
-            objects=os.devnull,
-            gnupghome=ring.home,
-        )
-
-
-def _duplicity(origin: Origin, room: str, build: Build, limits: Limits) -> execute.Finished:
-    with opened(origin, room) as work:
-        return execute.run(
-            build(work),
-            command.environment(origin.repository, work, os.environ),
-            log=work.log,
-            timeout=limits.timeout,
-            stall_timeout=limits.stall_timeout,
-        )
-
-
-def _entry(
-    operation: str,
+def _would(
     origin: Origin,
     point: tuple[str, str],
     started: datetime,
-    finished: execute.Finished,
-    verdict: outcome.Verdict,
-) -> Record:
-    """The record of a run that read ``point``, the times of its chain and of its set."""
+    wish: Wish,
+    known: Known,
+    found: list[Difference] | None,
+) -> Result:
+    """Check mode. Of a point without a witness only a restore could tell the paths, so there is no diff of it."""
+    if found is None and known.witness is not None and not wish.select:
+        found = [Difference(path, "missing") for path in known.witness.entries]
+    entry = _plain(origin, point, started)
+    extra = {} if found is None else _diff(found, wish, point[1])
+    return Result(entry, True, f"{point[1]} would be restored to {wish.destination}.", extra=extra)
+
+
+def _plain(origin: Origin, point: tuple[str, str], started: datetime) -> Record:
+    seconds = round((datetime.now(started.tzinfo) - started).total_seconds(), 3)
     return Record(
-        operation=operation,
-        outcome=verdict.outcome.value,
-        started=stamp(started),
-        seconds=round(finished.seconds, 3),
-        node=origin.node,
-        profile=origin.profile,
-        chain=point[0],
-        set_time=point[1],
-        failure=verdict.failure,
-        exit_code=finished.exit_code,
-        warnings=record.warnings_of(finished.events),
+        "restore", "ok", stamp(started), seconds, origin.node, origin.profile, chain=point[0], set_time=point[1]
     )
+
+
+def _all(tree: str) -> list[Difference]:
+    inside = sorted(witness.walk(tree)) if os.path.isdir(tree) and not os.path.islink(tree) else [b"."]
+    return [Difference(path, "missing") for path in inside]
+
+
+def _diff(found: t.Sequence[Difference], wish: Wish, time: str) -> dict[str, t.Any]:
+    return {"diff": differences.diff(found, wish.destination, f"restore point {time}")} if wish.diff else {}
 
 
 def count(tree: str) -> tuple[int, int]:
@@ -187,48 +203,3 @@ def count(tree: str) -> tuple[int, int]:
         return 1, status.st_size
     files = [item.st_size for item in witness.walk(tree).values() if stat.S_ISREG(item.st_mode)]
     return len(files), sum(files)
-
-
-def put_in_place(tree: str, destination: str) -> None:
-    """Give ``tree`` its name. What stood there ends up where ``tree`` was, and is deleted with it."""
-    try:
-        if _is_empty_folder(destination):
-            os.rmdir(destination)
-        if os.path.lexists(destination):
-            _exchange(tree, destination)
-        else:
-            os.rename(tree, destination)
-    except OSError as error:
-        raise LifeboatError(
-            f"cannot put the restored tree at {destination}: {error.strerror}; it is as it was."
-        ) from error
-
-
-def _exchange(one: str, two: str) -> None:
-    """Swap two paths in one step (renameat2, Linux 3.15): at no moment is there nothing at ``two``."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(two), _RENAME_EXCHANGE):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def verify(origin: Origin, *, moment: datetime | None = None, limits: Limits | None = None) -> Result:
-    """Scrub a point: read, hash, decrypt and unpack all its volumes. It compares with nothing: ``proof`` does."""
-    started = now()
-    chain, point = locate(origin.repository, moment)
-    with tempfile.TemporaryDirectory(prefix="lifeboat-verify-") as room:
-        empty = os.path.join(room, "empty")
-        os.mkdir(empty)
-
-        def build(work: command.Workspace) -> tuple[str, ...]:
-            return command.verify(origin.repository, point.time, empty, work, encrypted=origin.encrypted)
-
-        finished = _duplicity(origin, room, build, limits or Limits())
-    # 1 says that the folder differs, which an empty one must; a loss comes with an ERROR stanza
-    verdict = outcome.decide(finished, allowed=(0, 1))
-    entry = _entry("verify", origin, (chain.time, point.time), started, finished, verdict)
-    if verdict.outcome is outcome.Outcome.FAILED:
-        return Result(
-            entry, False, f"Point {point.time} could not be read: {verdict.failure}", outcome.detail(finished)
-        )
-    return Result(entry, False, f"All volumes of {point.time} and its chain are readable.")

@@ -70,3 +70,19 @@ def _set_end(pattern: str, start: int) -> int:
     if pattern[at : at + 1] in ("!", "^"):
         at += 1
     return pattern.find("]", at + 1)
+
+
+def relative(rules: t.Sequence[str]) -> tuple[str, ...]:
+    """``"+ pattern"`` and ``"- pattern"``, relative to the source, as duplicity's arguments for a restore: the first that
+    matches a path decides, and what no rule matches is restored."""
+    found: list[str] = []
+    for rule in rules:
+        sign, _, pattern = rule.partition(" ")
+        parts = pattern.split("/")
+        if sign not in ("+", "-") or not pattern or pattern.startswith("/") or {".", "..", ""} & set(parts):
+            raise Refused(
+                f"selection '{rule}' is not understood: write '+ pattern' or '- pattern', relative to the source, without "
+                "a slash at its ends."
+            )
+        found += ["--include" if sign == "+" else "--exclude", pattern]
+    return tuple(found)

@@ -18,7 +18,7 @@ from . import private, profile
 from .errors import Refused
 from .keyring import Keyring
 from .profile import Layout, Profile
-from .restore import Origin
+from .reading import Origin
 from .store import Location, check_url
 
 Values = t.Mapping[str, t.Any]
@@ -80,17 +80,16 @@ def origin(values: Values, layout: Layout) -> t.Iterator[tuple[Origin, Corner | 
                 "this needs the node's private key, which is not on the node: use playbooks/restore.yml, or give the key "
                 "opened from escrow."
             )
-        node = settings.node or ""
-        key_of_it = private_key if settings.fingerprint else None
-        yield (
-            Origin(settings.repository, key_of_it, node, settings.name),
-            Corner(settings.store, node, settings.name),
-        )
+        own_key = private_key if settings.fingerprint else None
+        node = settings.node or ""  # an installed profile always names its node
+        yield Origin(settings.repository, own_key, node, settings.name), Corner(settings.store, node, settings.name)
         return
     with location(values) as place:
         corner = corner_of(place)
-        node, name = (corner.node, corner.profile) if corner else (None, None)
-        yield Origin(place, private_key, node, name), corner
+        if corner is None:
+            yield Origin(place, private_key), None
+        else:
+            yield Origin(place, private_key, corner.node, corner.profile), corner
 
 
 @contextmanager

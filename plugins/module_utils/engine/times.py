@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from .errors import Refused
 
 _STAMP = "%Y%m%dT%H%M%SZ"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "D": 86400, "W": 7 * 86400, "M": 30 * 86400, "Y": 365 * 86400}
 
 
 def now() -> datetime:
@@ -29,9 +30,21 @@ def parse_stamp(text: str) -> datetime:
     return datetime.strptime(text, _STAMP).replace(tzinfo=timezone.utc)
 
 
+def parse_ago(text: str) -> timedelta:
+    """A span as duplicity writes it (``3D``, ``1D12h``; M is 30 days, Y 365); ValueError when it is not one."""
+    if not re.fullmatch(r"([0-9]{1,6}[smhDWMY])+", text):
+        raise ValueError(f"{text!r} is not a span")
+    return timedelta(seconds=sum(int(n) * _SECONDS[unit] for n, unit in re.findall(r"([0-9]+)([smhDWMY])", text)))
+
+
 def parse_time(text: str) -> datetime:
-    """A moment given by a person: a stamp, ISO 8601 (UTC unless it says otherwise) or seconds since 1970."""
+    """A moment given by a person: a stamp, ISO 8601 (UTC unless it says otherwise), seconds since 1970, or a span that
+    is counted back from now (``3D``)."""
     text = text.strip()
+    try:
+        return now() - parse_ago(text)
+    except (ValueError, OverflowError):
+        pass
     try:
         return parse_stamp(text)
     except ValueError:
@@ -43,6 +56,7 @@ def parse_time(text: str) -> datetime:
         moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
     except (ValueError, OverflowError):
         raise Refused(
-            f"time '{text}' is not understood: write 20261123T021500Z, 2026-11-23T02:15:00Z or seconds since 1970."
+            f"time '{text}' is not understood: write 20261123T021500Z, 2026-11-23T02:15:00Z, seconds since 1970, or how "
+            "long ago (3D, 12h)."
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -142,7 +142,7 @@ def observe(root: str, before: Tree, after: Tree, last: Witness | None, day: int
     for path in sorted(before.keys() | after.keys()):
         one, two = before.get(path), after.get(path)
         status = two or before[path]
-        entry = _entry(root, path, status)
+        entry = entry_of(root, path, status)
         witness.entries[path] = entry
         if one is None or two is None or not _same(one, two):
             entry["x"] = 1
@@ -158,13 +158,19 @@ def observe(root: str, before: Tree, after: Tree, last: Witness | None, day: int
     return witness
 
 
-def _entry(root: str, path: bytes, status: os.stat_result) -> Entry:
+def place(root: str, path: bytes) -> bytes:
+    """Where a path of the tree at ``root`` lies (``b"."`` is the root, which may be a file)."""
+    return os.fsencode(root) if path == b"." else os.path.join(os.fsencode(root), path)
+
+
+def entry_of(root: str, path: bytes, status: os.stat_result) -> Entry:
+    """What a witness says of a path, but for its content."""
     kind = _TYPES[stat.S_IFMT(status.st_mode)]
     entry: Entry = {"t": kind, "m": stat.S_IMODE(status.st_mode), "u": status.st_uid, "g": status.st_gid}
     entry |= {"c": status.st_ctime_ns, "i": status.st_ino}
     if kind == "l":
         try:
-            entry["l"] = _text(os.readlink(os.path.join(os.fsencode(root), path)))
+            entry["l"] = _text(os.readlink(place(root, path)))
         except OSError:
             entry["x"] = 1
     else:
@@ -186,10 +192,9 @@ def _due(path: bytes, hashed: int, day: int) -> bool:
 
 
 def _hash_all(root: str, witness: Witness, after: Tree, paths: list[bytes], day: int) -> None:
-    top = os.fsencode(root)
     with ThreadPoolExecutor(2) as pool:
         for path, digest in zip(
-            paths, pool.map(lambda path: _hash(os.path.join(top, path), after[path]), paths), strict=True
+            paths, pool.map(lambda path: _hash(place(root, path), after[path]), paths), strict=True
         ):
             entry = witness.entries[path]
             if digest == "":
@@ -276,31 +281,42 @@ class Comparison:
     differences: list[Difference]
 
 
-def compare(expected: Witness, root: str) -> Comparison:
+def below(whole: Witness, path: bytes) -> Witness:
+    """The part of a witness at and below one path, as if that were the source."""
+    start = path + b"/"
+    entries = {name[len(start) :]: entry for name, entry in whole.entries.items() if name.startswith(start)}
+    if path in whole.entries:
+        entries[b"."] = whole.entries[path]
+    return Witness(whole.header, entries)
+
+
+def compare(expected: Witness, root: str, *, hasty: bool = False) -> Comparison:
     """Compare a restored tree with the witness: every path, its metadata, and the content of every hashed file.
 
-    Left out, since duplicity does not keep it (facts): mtime of links, parts of a second, hard-link identity.
+    ``hasty`` reads no content once the metadata differ: enough to know that the two are not equal. Left out, since
+    duplicity does not keep it (facts): mtime of links, parts of a second, hard-link identity.
     """
     actual = walk(root)
-    top = os.fsencode(root)
     found: list[Difference] = []
     judged = {path: entry for path, entry in expected.entries.items() if "x" not in entry}
     to_hash: list[bytes] = []
     for path, entry in judged.items():
         status = actual.get(path)
-        what = "missing" if status is None else _differs(entry, _entry(root, path, status))
+        what = "missing" if status is None else differs(entry, entry_of(root, path, status))
         if what:
             found.append(Difference(path, what))
         elif "h" in entry:
             to_hash.append(path)
+    found += [Difference(path, "extra") for path in actual if path not in expected.entries]
+    if found and hasty:
+        to_hash = []
     with ThreadPoolExecutor(2) as pool:
-        hashes = pool.map(lambda path: _hash(os.path.join(top, path)), to_hash)
+        hashes = pool.map(lambda path: _hash(place(root, path)), to_hash)
         found += [
             Difference(path, "content")
             for path, digest in zip(to_hash, hashes, strict=True)
             if digest != judged[path]["h"]
         ]
-    found += [Difference(path, "extra") for path in actual if path not in expected.entries]
     files = [status.st_size for status in actual.values() if stat.S_ISREG(status.st_mode)]
     unjudged = len(expected.entries) - len(judged)
     unhashed = sum(1 for entry in judged.values() if entry["t"] == "f" and "h" not in entry)
@@ -314,7 +330,8 @@ def compare(expected: Witness, root: str) -> Comparison:
     )
 
 
-def _differs(entry: Entry, actual: Entry) -> str | None:
+def differs(entry: Entry, actual: Entry) -> str | None:
+    """What two entries differ in, but for content, or None. Times within a second and mtimes of links do not count."""
     if entry["t"] != actual["t"]:
         return "type"
     if entry["t"] == "l":
@@ -328,6 +345,14 @@ def _differs(entry: Entry, actual: Entry) -> str | None:
         if entry.get(key) != actual.get(key):
             return what
     return None
+
+
+def named(path: bytes) -> dict[str, str]:
+    """``{path}`` in valid UTF-8 and, where that is not the exact name, ``path_base64`` beside it."""
+    try:
+        return {"path": path.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"path": show(path), "path_base64": base64.b64encode(path).decode()}
 
 
 def show(path: bytes) -> str:

@@ -8,9 +8,11 @@ case is the argument ``case``, its ``name`` is the test's id.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
+import sys
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,13 +84,35 @@ class Node:
 
     def ask(self, operation: str, **values: t.Any) -> dict[str, t.Any]:
         """One request, encrypted if the node has a key. Values given here win; None leaves one out."""
+        return request.handle(self.values(operation, **values), self.layout)
+
+    def values(self, operation: str, **values: t.Any) -> dict[str, t.Any]:
+        """The request that :meth:`ask` makes."""
         key = "public_key" if operation == "backup" else "private_key"
         standard: dict[str, t.Any] = {"target": f"file://{self.repository}", **self.settings}
         if self.pair is not None:
             standard["encryption"] = {key: self.pair.public if operation == "backup" else self.pair.private}
         if operation == "backup":
             standard["source"] = str(self.source)
-        return request.handle({"engine": VERSION, "operation": operation, **standard, **values}, self.layout)
+        return {"engine": VERSION, "operation": operation, **standard, **values}
+
+    def run_script(
+        self, script: str, values: dict[str, t.Any], where: str, before: t.Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[bytes]:
+        """A process of its own that reads ``[values, layout, where]`` in JSON, to be killed or to see another world."""
+        layout = self.layout
+        return subprocess.run(
+            [*before, sys.executable, "-c", script],
+            input=json.dumps([values, [layout.etc, layout.state, layout.cache, layout.run], where]).encode(),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            capture_output=True,
+            timeout=120,
+        )
+
+    def newest_record(self) -> dict[str, t.Any]:
+        """The last record in the store."""
+        found: dict[str, t.Any] = json.loads(max((self.corner / "records/site").glob("*.json")).read_text())
+        return found
 
     def backup(self, **values: t.Any) -> dict[str, t.Any]:
         """A backup that must end well."""

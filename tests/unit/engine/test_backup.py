@@ -53,7 +53,7 @@ def same(one: Path, two: Path) -> None:
 
 def leftovers(root: Path) -> list[str]:
     """What must not be there after a run: temporary folders, agents whose keyring we made, swapped trees."""
-    found = [str(path) for path in root.glob("**/*.lifeboat-*")] + [str(path) for path in root.glob("cache/*/tmp")]
+    found = [str(path) for path in root.glob("**/.lifeboat-*")] + [str(path) for path in root.glob("cache/*/tmp")]
     return found + [str(path) for path in root.glob("cache/**/*.part*")]
 
 

@@ -16,8 +16,8 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import (
     VERSION,
     chains,
     profile,
+    reading,
     request,
-    restore,
     target,
 )
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
@@ -129,7 +129,7 @@ def test_a_stores_key_lies_in_memory_while_it_is_used(monkeypatch: pytest.Monkey
         assert path.read_text() == "[default]\naws_access_key_id = A\naws_secret_access_key = TOP%SECRET\n"
         return chains.choose_point(chains.collect([]), moment)
 
-    monkeypatch.setattr(restore, "locate", locate)
+    monkeypatch.setattr(reading, "locate", locate)
     values = {
         "target": "s3://b/x",
         "store": {"access_key": "A", "secret_key": "TOP%SECRET", "region": ""},

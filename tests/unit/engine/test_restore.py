@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import execute, restore
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import destination, execute
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 
 if t.TYPE_CHECKING:
@@ -165,13 +165,13 @@ def here(tmp_path: Path) -> Path:
 @pytest.mark.table("restore.yml", "refused")
 def test_refused_destinations(case: dict[str, t.Any], here: Path) -> None:
     with pytest.raises(Refused) as error:
-        restore.check_destination(case["dest"].format(here=here), case.get("replace", False))
+        destination.check(case["dest"].format(here=here), case.get("replace", "no"))
     assert case["says"].format(here=here) in str(error.value)
 
 
 @pytest.mark.table("restore.yml", "accepted")
 def test_accepted_destinations(case: dict[str, t.Any], here: Path) -> None:
-    found = restore.check_destination(case["dest"].format(here=here), case.get("replace", False))
+    found = destination.check(case["dest"].format(here=here), case.get("replace", "no"))
     assert found == case["is"].format(here=here)
 
 
@@ -204,12 +204,12 @@ def test_a_destination_that_cannot_be_swapped_stays(
     def refuse(one: str, two: str) -> None:
         raise OSError(16, "Device or resource busy")
 
-    monkeypatch.setattr(restore, "_exchange", refuse)
+    monkeypatch.setattr(destination, "_exchange", refuse)
     (tmp_path / "tree").mkdir()
     with pytest.raises(
         LifeboatError, match=r"cannot put the restored tree at .*: Device or resource busy; it is as it"
     ):
-        restore.put_in_place(str(tmp_path / "tree"), str(live))
+        destination.put_in_place(str(tmp_path / "tree"), str(live))
     untouched(live)
 
 
@@ -217,7 +217,7 @@ def test_an_exchange_of_nothing_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     os.symlink("x", tmp_path / "two")
     with pytest.raises(LifeboatError, match="No such file or directory"):
-        restore.put_in_place(str(tmp_path / "none"), str(tmp_path / "two"))
+        destination.put_in_place(str(tmp_path / "none"), str(tmp_path / "two"))
 
 
 def test_a_parent_that_cannot_be_written_to(odd: Node) -> None:
@@ -227,12 +227,12 @@ def test_a_parent_that_cannot_be_written_to(odd: Node) -> None:
 
 _MOUNTED = """
 import os, subprocess, sys
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import restore
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import destination
 disk, live = sys.argv[1:]
 subprocess.run(["mount", "--bind", disk, live + "/uploads"], check=True)
 try:
-    restore.check_destination(live, True)
-except restore.Refused as error:
+    destination.check(live, "yes")
+except destination.Refused as error:
     print(error)
 """
 

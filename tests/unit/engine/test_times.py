@@ -27,6 +27,15 @@ def test_parse_time(case: dict[str, t.Any]) -> None:
         assert times.stamp(times.parse_time(case["text"])) == case["is"]
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0s", 0), ("90s", 90), ("5m", 300), ("12h", 43200), ("1D12h", 129600), ("2W", 1209600), ("1M", 2592000)],
+)
+def test_spans_are_counted_back_from_now(text: str, seconds: int) -> None:
+    before = times.now()
+    assert before <= times.parse_time(text) + timedelta(seconds=seconds) <= times.now()
+
+
 @pytest.mark.table("times.yml", "not_a_stamp")
 def test_not_a_stamp(case: dict[str, t.Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - its text is for nobody

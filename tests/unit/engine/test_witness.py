@@ -90,7 +90,7 @@ def test_entries(tree: Path) -> None:
 def test_devices_are_described() -> None:
     status = os.lstat("/dev/null")
     assert stat.S_ISCHR(status.st_mode)
-    assert witness._entry("/dev", b"null", status)["r"] == [1, 3]
+    assert witness.entry_of("/dev", b"null", status)["r"] == [1, 3]
 
 
 def test_what_changes_during_the_run_is_not_claimed(tree: Path) -> None:

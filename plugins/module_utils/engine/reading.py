@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""What every operation that reads a repository shares: where it is, which point is meant, and duplicity with a cold cache."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from . import chains, command, execute, outcome, record
+from .keyring import Keyring
+from .record import Record
+from .store import Location, open_store
+from .times import stamp
+
+Build = t.Callable[[command.Workspace], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where to read from: the repository, and what its records call it. ``private_key`` is armored OpenPGP, or None
+    for a repository in clear. ``node`` and ``profile`` are None for a repository that keeps no records."""
+
+    repository: Location
+    private_key: bytes | None = None
+    node: str | None = None
+    profile: str | None = None
+
+    @property
+    def encrypted(self) -> bool:
+        return self.private_key is not None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds after which a run is ended: in all, and without progress."""
+
+    timeout: int = 20 * 3600
+    stall_timeout: int = 1800
+
+
+def locate(repository: Location, moment: datetime | None) -> tuple[chains.Chain, chains.BackupSet]:
+    """The point that is meant, judged by what the store holds now and never by a cache (facts: guards 1, 2, 11)."""
+    return chains.choose_point(chains.collect(open_store(repository).list()), moment)
+
+
+@contextmanager
+def opened(origin: Origin, room: str) -> t.Iterator[command.Workspace]:
+    """A workspace in ``room`` with a cold cache and, for its time, the private key in a keyring of its own."""
+    for folder in ("archive", "tmp"):
+        os.makedirs(os.path.join(room, folder), mode=0o700)
+    with Keyring() as ring:
+        if origin.private_key is not None:
+            ring.import_keys(origin.private_key)
+        yield command.Workspace(
+            archive=os.path.join(room, "archive"),
+            temporary=os.path.join(room, "tmp"),
+            log=os.path.join(room, "machine.log"),
+            objects=os.devnull,
+            gnupghome=ring.home,
+        )
+
+
+def duplicity(
+    origin: Origin, room: str, build: Build, limits: Limits, keep: t.Sequence[int] = (), *, onto: bool = False
+) -> execute.Finished:
+    """Run what ``build`` makes of a fresh workspace in ``room``; ``keep`` are descriptors handed on; ``onto``: a restore
+    may go onto a folder that holds something."""
+    with opened(origin, room) as work:
+        work = replace(work, onto=onto)
+        return execute.run(
+            build(work),
+            command.environment(origin.repository, work, os.environ),
+            log=work.log,
+            timeout=limits.timeout,
+            stall_timeout=limits.stall_timeout,
+            keep=keep,
+        )
+
+
+def entry(
+    operation: str,
+    origin: Origin,
+    point: tuple[str, str],
+    started: datetime,
+    finished: execute.Finished,
+    verdict: outcome.Verdict,
+) -> Record:
+    """The record of a run that read ``point``, the times of its chain and of its set."""
+    return Record(
+        operation=operation,
+        outcome=verdict.outcome.value,
+        started=stamp(started),
+        seconds=round(finished.seconds, 3),
+        node=origin.node,
+        profile=origin.profile,
+        chain=point[0],
+        set_time=point[1],
+        failure=verdict.failure,
+        exit_code=finished.exit_code,
+        warnings=record.warnings_of(finished.events),
+    )
