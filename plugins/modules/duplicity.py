@@ -25,12 +25,12 @@ options:
       - V(backup) makes a full or an incremental.
       - V(restore) restores a restore point to O(dest).
       - V(verify) reads, hashes, decrypts and unpacks all volumes of a restore point. With O(dest) it compares a restored tree
-        with the witness that the node recorded when the point was made.
+        with the witness that the node recorded when the point was made, with O(compare_data) the live tree with the point.
     type: str
     choices: [backup, restore, verify]
     required: true
   source:
-    description: Folder to back up. Needed with O(target) and O(operation=backup).
+    description: Folder to back up. Needed with O(target) for O(operation=backup) and for O(compare_data).
     type: path
   exclude:
     description: Patterns to leave out of a backup to a O(target), as duplicity understands them.
@@ -57,11 +57,31 @@ options:
   path:
     description: Restore only this file or folder, relative to the source.
     type: str
+  select:
+    description:
+      - Restore only a selection of the paths, by rules V(+ pattern) and V(- pattern), relative to the source. The first rule
+        that matches decides; what no rule matches is restored. End with V(- **) to restore nothing else.
+    type: list
+    elements: str
   time:
-    description: Restore the newest point not after this time (UTC stamp, ISO 8601 or seconds since 1970); default is the newest.
+    description:
+      - The newest point not after this time. UTC stamp (V(20261123T021500Z)), ISO 8601, seconds since 1970, or how long ago
+        (V(3D), V(12h)). Default is the newest.
     type: str
   replace:
-    description: Exchange an existing O(dest) for the restored tree, in one step and only when it is complete.
+    description:
+      - What may become of an O(dest) that exists and differs from the restore point. One that equals it is left alone.
+      - V(false) refuses. V(true) exchanges it for the restored tree, in one step and only when that is complete; it needs
+        room for both, and refuses a mount point.
+      - V(in_place) restores onto what is there, where there is no such room. That is not atomic. Until it is complete, the
+        folder C(.lifeboat-incomplete) in O(dest) says so; after a failure, run the same again.
+    type: str
+    choices: ["false", "true", in_place]
+    default: "false"
+  compare_data:
+    description:
+      - With O(operation=verify), compare the point with the live tree (the profile's source, or O(source)), contents
+        included. Any difference is a failure.
     type: bool
     default: false
   timeout:
@@ -73,9 +93,13 @@ options:
 attributes:
   check_mode:
     support: full
-    details: It checks request and restore point; it does not compare an existing O(dest).
+    details:
+      - Nothing is written but temporary files. Request, restore point and O(dest) are checked; without a witness of the point,
+        duplicity reads the whole chain to compare an existing O(dest).
+      - Of a backup it tells only that it would run.
   diff_mode:
-    support: none
+    support: partial
+    details: Paths that come, go or change with O(operation=restore); in check mode only where the point has a witness or O(dest) exists.
   platform:
     platforms: posix
 notes:
@@ -103,6 +127,31 @@ EXAMPLES = r"""
     target: file:///mnt/backup/www
     dest: /srv/www.restored
     time: "2026-11-23T06:00:00Z"
+
+- name: Bring back the uploads of three days ago, and nothing else
+  lifeboat.fleet.duplicity:
+    operation: restore
+    target: file:///mnt/backup/www
+    dest: /srv/uploads.restored
+    select: ["+ wp-content/uploads", "- **"]
+    time: 3D
+
+- name: Roll a folder back, if it differs
+  lifeboat.fleet.duplicity:
+    operation: restore
+    target: file:///mnt/backup/www
+    dest: /srv/www
+    replace: true
+  diff: true
+
+- name: Was anything changed since the last backup?
+  lifeboat.fleet.duplicity:
+    operation: verify
+    target: file:///mnt/backup/www
+    source: /srv/www
+    compare_data: true
+  register: compared
+  failed_when: compared.comparison is not defined
 """
 
 RETURN = r"""
@@ -134,8 +183,13 @@ detail:
 comparison:
   description: Counts and the first differences of a tree from its witness. Names that are no UTF-8 are escaped, with base64 beside.
   type: dict
-  returned: with O(operation=verify) and O(dest)
+  returned: with O(operation=verify) and O(dest) or O(compare_data)
   sample: {"paths": 23041, "hashed": 23017, "unjudged": 0, "differences": 0, "first": []}
+diff:
+  description: Paths that go or change (C(before)) and that come or change (C(after)), at most 1000 each.
+  type: dict
+  returned: in diff mode
+  sample: {"before": "page.php\n", "after": "page.php (content)\n"}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -145,8 +199,8 @@ from ..module_utils._engine import STORE, ask, request
 # What each operation takes, beside the options that all of them have.
 OPTIONS = {
     "backup": ("source", "exclude", "mode"),
-    "restore": ("dest", "path", "time", "replace"),
-    "verify": ("dest", "time"),
+    "restore": ("dest", "path", "select", "time", "replace"),
+    "verify": ("dest", "time", "compare_data", "source", "exclude"),
 }
 COMMON = ("operation", "profile", "target", "store", "encryption", "timeout", "stall_timeout")
 
@@ -169,8 +223,10 @@ def argument_spec():
         "mode": {"type": "str", "choices": ["auto", "full", "incremental"], "default": "auto"},
         "dest": {"type": "path"},
         "path": {"type": "str"},
+        "select": {"type": "list", "elements": "str"},
         "time": {"type": "str"},
-        "replace": {"type": "bool", "default": False},
+        "replace": {"type": "str", "choices": ["false", "true", "in_place"], "default": "false"},
+        "compare_data": {"type": "bool", "default": False},
         "timeout": {"type": "int"},
         "stall_timeout": {"type": "int"},
     }
@@ -184,8 +240,9 @@ def main():
         mutually_exclusive=[("profile", "target")],
         required_if=[("operation", "restore", ("dest",))],
     )
-    keys = (*COMMON, *OPTIONS[module.params["operation"]])
-    ask(module, request(module.params, keys, check=module.check_mode))
+    operation = module.params["operation"]
+    more = {"diff": True} if module._diff and operation == "restore" else {}
+    ask(module, request(module.params, (*COMMON, *OPTIONS[operation]), check=module.check_mode, **more))
 
 
 if __name__ == "__main__":

@@ -10,12 +10,30 @@ module: duplicity_info
 short_description: What a duplicity repository holds
 description:
   - Tells the chains, sets, restore points, gaps, sizes and ages of one repository from its listing and its records.
-  - Nothing is decrypted and no key is needed, so a node can ask about its own repository.
+  - Nothing is decrypted and no key is needed, so a node can ask about its own repository. Only the list of O(files) needs it.
 version_added: 0.1.0
 author: Lifeboat contributors (@lifeboat)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - lifeboat.fleet.repository
+options:
+  files:
+    description: List the files of one restore point instead. It reads the signatures of the chain, not its volumes.
+    type: bool
+    default: false
+  time:
+    description: With O(files), the newest point not after this time, in the forms of M(lifeboat.fleet.duplicity#module).
+    type: str
+  path:
+    description: With O(files), only what is at or below this path of the source.
+    type: str
+  encryption:
+    description: OpenPGP key for the list of O(files) of an encrypted repository.
+    type: dict
+    suboptions:
+      private_key:
+        description: Armored private key (without passphrase). It is kept in memory for this one operation.
+        type: str
 attributes:
   check_mode:
     support: full
@@ -38,17 +56,37 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: stored.points[-1].age < 86400
 
+- name: List the uploads of yesterday
+  lifeboat.fleet.duplicity_info:
+    target: file:///mnt/backup/www
+    files: true
+    path: wp-content/uploads
+    time: 1D
+
 - name: Look at a folder of backups
   lifeboat.fleet.duplicity_info:
     target: file:///mnt/backup/www
 """
 
 RETURN = r"""
+point:
+  description: Time of the point whose files are listed.
+  type: str
+  returned: with O(files)
+  sample: 20261122T021500Z
+files:
+  description:
+    - Its paths, relative to the source (C(.)), with type (f d l p c b) and mtime. Names that are no UTF-8 are escaped, with
+      C(path_base64) beside.
+  type: list
+  elements: dict
+  returned: with O(files)
+  sample: [{"path": "page.php", "type": "f", "mtime": "20261122T010203Z"}]
 chains:
   description: All chains, oldest first, each with its sets. C(missing) names what a set lacks.
   type: list
   elements: dict
-  returned: success
+  returned: without O(files)
   sample:
     - time: 20261122T021500Z
       stored: 71000000
@@ -60,41 +98,41 @@ points:
     - C(provable) tells whether a drill can compare it with a witness.
   type: list
   elements: dict
-  returned: success
+  returned: without O(files)
   sample:
     - {"time": "20261122T021500Z", "kind": "full", "chain": "20261122T021500Z", "age": 86400, "stored": 70000000,
        "files": 23017, "bytes": 230000000, "provable": true}
 newest:
   description: Time of the newest restore point.
   type: str
-  returned: success
+  returned: without O(files)
   sample: 20261122T021500Z
 oldest:
   description: Time of the oldest restore point.
   type: str
-  returned: success
+  returned: without O(files)
   sample: 20261122T021500Z
 next_full:
   description: From when on the next run makes a full. Known with O(profile) only.
   type: str
-  returned: success
+  returned: without O(files)
   sample: 20261126T110000Z
 stored:
   description: Bytes of all sets.
   type: int
-  returned: success
+  returned: without O(files)
   sample: 71000000
 orphans:
   description: Sets whose chain is not there.
   type: list
   elements: str
-  returned: success
+  returned: without O(files)
   sample: []
 foreign:
   description: Objects that belong to no set (at most 50).
   type: list
   elements: str
-  returned: success
+  returned: without O(files)
   sample: []
 msg:
   description: One sentence.
@@ -108,14 +146,27 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._engine import STORE, ask, request
 
 
+def argument_spec():
+    return {
+        "profile": {"type": "str"},
+        "target": {"type": "str"},
+        "store": STORE,
+        "files": {"type": "bool", "default": False},
+        "time": {"type": "str"},
+        "path": {"type": "str"},
+        "encryption": {"type": "dict", "options": {"private_key": {"type": "str", "no_log": True}}},
+    }
+
+
 def main():
     module = AnsibleModule(
-        argument_spec={"profile": {"type": "str"}, "target": {"type": "str"}, "store": STORE},
+        argument_spec=argument_spec(),
         supports_check_mode=True,
         required_one_of=[("profile", "target")],
         mutually_exclusive=[("profile", "target")],
     )
-    ask(module, request(module.params, ("profile", "target", "store"), operation="info"))
+    keys = ("profile", "target", "store", "files", "time", "path", "encryption")
+    ask(module, request(module.params, keys, operation="info"))
 
 
 if __name__ == "__main__":

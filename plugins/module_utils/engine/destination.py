@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from .errors import LifeboatError, Refused
 
-NO, YES, IN_PLACE = REPLACE = ("no", "yes", "in_place")
+NO, YES, IN_PLACE = REPLACE = ("false", "true", "in_place")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -39,7 +39,7 @@ def check(destination: str, replace: str) -> str:
     if not os.path.isdir(os.path.dirname(path)):
         raise Refused(f"{os.path.dirname(path)} does not exist: create it, or choose another destination.")
     if replace == IN_PLACE and os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path)):
-        raise Refused(f"{path} is no folder, so nothing is restored in place: set replace to yes to swap it.")
+        raise Refused(f"{path} is no folder, so nothing is restored in place: set replace to true to swap it.")
     return path
 
 

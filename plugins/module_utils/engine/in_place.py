@@ -105,7 +105,7 @@ def _clear(tree: str, kinds: t.Mapping[bytes, str]) -> None:
     Links and special files go in any case: duplicity does not write over one."""
     top = os.fsencode(tree)
     if kinds.get(b".", "d") != "d":
-        raise Refused(f"what is to be restored is no folder, and {tree} is one: set replace to yes.")
+        raise Refused(f"what is to be restored is no folder, and {tree} is one: set replace to true.")
     pending = [b""]
     while pending:
         inside = pending.pop()

@@ -182,11 +182,10 @@ def _path(values: Values) -> str | None:
 
 
 def _replace(values: Values) -> str:
-    wanted = values.get("replace", destination.NO)
-    wanted = {True: destination.YES, False: destination.NO}.get(wanted, wanted)
+    wanted = str(values.get("replace", destination.NO)).lower()
     if wanted not in destination.REPLACE:
-        raise Refused(f"replace is {' or '.join(destination.REPLACE)}, not '{wanted}'.")
-    return str(wanted)
+        raise Refused(f"replace is {', '.join(destination.REPLACE)}, not '{wanted}'.")
+    return wanted
 
 
 def _restore(values: Values, origin: Origin, corner: target.Corner | None) -> Result:

@@ -24,7 +24,7 @@ from .witness import Difference, Witness
 @dataclass(frozen=True)
 class Wish:
     """What is to be restored where. ``moment``: the newest point not after it; ``path``: only this file or folder of
-    the source; ``select``: duplicity's arguments that choose among its paths; ``replace``: no, yes or in_place;
+    the source; ``select``: duplicity's arguments that choose among its paths; ``replace``: false, true or in_place;
     ``check``: only tell; ``diff``: say which paths come, go or change."""
 
     destination: str

@@ -165,13 +165,13 @@ def here(tmp_path: Path) -> Path:
 @pytest.mark.table("restore.yml", "refused")
 def test_refused_destinations(case: dict[str, t.Any], here: Path) -> None:
     with pytest.raises(Refused) as error:
-        destination.check(case["dest"].format(here=here), case.get("replace", "no"))
+        destination.check(case["dest"].format(here=here), case.get("replace", "false"))
     assert case["says"].format(here=here) in str(error.value)
 
 
 @pytest.mark.table("restore.yml", "accepted")
 def test_accepted_destinations(case: dict[str, t.Any], here: Path) -> None:
-    found = destination.check(case["dest"].format(here=here), case.get("replace", "no"))
+    found = destination.check(case["dest"].format(here=here), case.get("replace", "false"))
     assert found == case["is"].format(here=here)
 
 
@@ -231,7 +231,7 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import desti
 disk, live = sys.argv[1:]
 subprocess.run(["mount", "--bind", disk, live + "/uploads"], check=True)
 try:
-    destination.check(live, "yes")
+    destination.check(live, "true")
 except destination.Refused as error:
     print(error)
 """

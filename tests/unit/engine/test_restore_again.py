@@ -140,7 +140,7 @@ def test_a_diff_of_a_swap(odd: Node, bare: str, live: Path) -> None:
 
 
 def test_a_wrong_replace_is_refused(odd: Node, live: Path) -> None:
-    with pytest.raises(Refused, match="replace is no or yes or in_place, not 'maybe'"):
+    with pytest.raises(Refused, match="replace is false, true, in_place, not 'maybe'"):
         odd.ask("restore", dest=str(live), replace="maybe")
 
 
@@ -309,7 +309,7 @@ def test_two_at_a_time_in_one_place_are_refused(odd: Node, worn: Path) -> None:
 def test_what_is_not_restored_in_place(odd: Node, worn: Path) -> None:
     with pytest.raises(Refused, match="a selection is not restored in place"):
         odd.ask("restore", dest=str(worn), replace="in_place", select=["+ page.php", "- **"])
-    with pytest.raises(Refused, match=r"what is to be restored is no folder, and .* is one: set replace to yes"):
+    with pytest.raises(Refused, match=r"what is to be restored is no folder, and .* is one: set replace to true"):
         odd.ask("restore", dest=str(worn), replace="in_place", path="page.php")
 
 

@@ -115,7 +115,7 @@ def test_a_restore_in_check_mode(ask: Ask, tmp_path: Path) -> None:
         "store": store,
         "encryption": encryption,
         "dest": "/srv/x",
-        "replace": False,
+        "replace": "false",
         "timeout": 100,
     }
     assert "TOPSECRET" not in json.dumps(said)
@@ -123,8 +123,24 @@ def test_a_restore_in_check_mode(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_a_verify_sends_nothing_of_the_others(ask: Ask, tmp_path: Path) -> None:
-    ask(DONE, operation="verify", profile="site", mode="full", replace=True, exclude=["x"], source="/srv")
-    assert set(json.loads((tmp_path / "request").read_text())) == {"engine", "operation", "check", "profile"}
+    ask(DONE, operation="verify", profile="site", mode="full", replace=True, path="x")
+    sent = json.loads((tmp_path / "request").read_text())
+    assert set(sent) == {"engine", "operation", "check", "profile", "compare_data"}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"), [(True, "true"), (False, "false"), ("in_place", "in_place")]
+)
+def test_what_may_become_of_the_destination(ask: Ask, tmp_path: Path, given: object, sent: str) -> None:
+    ask(DONE, operation="restore", target="file:///x", dest="/srv/x", replace=given)
+    assert json.loads((tmp_path / "request").read_text())["replace"] == sent
+
+
+def test_diff_mode_is_asked_for_and_shown(ask: Ask, tmp_path: Path) -> None:
+    diff = {"before": "a\n", "after": "b\n"}
+    answer = DONE | {"diff": diff}
+    assert ask(answer, operation="restore", target="file:///x", dest="/srv/x", _ansible_diff=True)["diff"] == diff
+    assert json.loads((tmp_path / "request").read_text())["diff"] is True
 
 
 def test_a_failure_keeps_its_sentence_and_record(ask: Ask) -> None:
