@@ -16,7 +16,7 @@ export ANSIBLE_CONFIG = $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
-.PHONY: help demo test lint sanity unit molecule lab-up lab-down lab-ssh dist release pins clean ready-run ready-dev ready-tools
+.PHONY: help demo test lint sanity unit molecule lab-up lab-down lab-ssh bench-module dist release pins clean ready-run ready-dev ready-tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ demo: ready-run ## a fleet in containers, backed up, restored elsewhere and comp
 test: ready-dev ## everything: lint, the fleet in containers (molecule), unit tests
 	@scripts/lint
 	@$(MAKE) molecule
-	@pytest
+	@pytest --cov --cov-report=term --cov-fail-under=95
 
 lint: ready-tools ## ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test sanity, changelog
 	@scripts/lint
@@ -49,6 +49,9 @@ lab-down: ## take the lab LAB down and leave nothing behind
 
 lab-ssh: ## a shell on a host of the lab LAB; HOST=node1
 	@lab/lab ssh --name $(LAB) $(or $(HOST),$(error say which host: make lab-ssh HOST=node1))
+
+bench-module: ready-dev ## what the module costs beside the command, and the engine beside duplicity; ARGS='--gib 1'
+	@python tests/benchmarks/bench_module.py $(ARGS)
 
 dist: ready-tools ## build the collection: dist/lifeboat-fleet-<version>.tar.gz
 	@scripts/dist
