@@ -128,9 +128,7 @@ def test_a_verify_sends_nothing_of_the_others(ask: Ask, tmp_path: Path) -> None:
     assert set(sent) == {"engine", "operation", "check", "profile", "compare_data"}
 
 
-@pytest.mark.parametrize(
-    ("given", "sent"), [(True, "true"), (False, "false"), ("in_place", "in_place")]
-)
+@pytest.mark.parametrize(("given", "sent"), [(True, "true"), (False, "false"), ("in_place", "in_place")])
 def test_what_may_become_of_the_destination(ask: Ask, tmp_path: Path, given: object, sent: str) -> None:
     ask(DONE, operation="restore", target="file:///x", dest="/srv/x", replace=given)
     assert json.loads((tmp_path / "request").read_text())["replace"] == sent
