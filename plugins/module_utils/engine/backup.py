@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from . import chains, command, execute, lock, outcome, record, witness
+from . import chains, command, execute, installed, lock, outcome, record, witness
 from .errors import LifeboatError, Refused
 from .keyring import Keyring
 from .profile import Layout, Profile
@@ -40,6 +40,7 @@ def run(profile: Profile, wish: str, public_key: bytes | None, layout: Layout) -
     """Back up; ``wish`` is auto, full or incremental. Every failure after the start leaves a record of it."""
     if wish not in MODES:
         raise Refused(f"mode '{wish}' is unknown: use {', '.join(MODES)}.")
+    installed.check_duplicity()
     _check_source(profile.source)
     state, cache = folders(layout, profile.name)
     with lock.held(os.path.join(state, "lock")) as descriptor, Keyring() as ring:
