@@ -176,6 +176,7 @@ class _Run:
         verdict = outcome.decide(finished, missing=missing)
         entry = self._entry(started, finished, verdict, made.kind if made else choice.mode)
         warnings = [f"a full was made, since {choice.reason}."] if choice.reason else []
+        warnings += outcome.left_behind(finished.events)
         if verdict.outcome is outcome.Outcome.FAILED or made is None or chain is None:
             self._publish(store, entry, started)
             return Result(entry, True, f"The backup failed: {verdict.failure}", outcome.detail(finished), warnings)

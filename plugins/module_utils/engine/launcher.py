@@ -2,7 +2,7 @@
 # Copyright: Lifeboat contributors
 """duplicity, started with our own S3 backend. Run as a script, never imported: ``python launcher.py <arguments>``.
 
-Six things differ from stock duplicity; repositories do not:
+Seven things differ from stock duplicity; repositories do not:
 
 * Scheme ``lifeboat://bucket/prefix`` is duplicity's S3 backend without HeadBucket. That call carries no prefix, so a
   policy that limits ListBucket to a node's own prefix refuses it (facts, object stores: the HeadBucket trap).
@@ -14,6 +14,8 @@ Six things differ from stock duplicity; repositories do not:
 * With LIFEBOAT_ONTO set, a restore goes onto a folder that holds something (see ``in_place``, which prepares it).
 * Files named in the file LIFEBOAT_CHANGED (relative, each ended by a NUL) count as changed even if mtime, mode and owner
   are as before: duplicity looks at nothing else (see ``witness.closely``).
+* An unfinished set that the store's key may not delete is left where it is, with a warning, and a full is made beside it.
+  duplicity would try to delete it for ever (facts: guard 19). Any other verb ends there with an error.
 
 ``--concurrency`` spawns workers that import this file anew: all of this therefore happens at module level.
 """
@@ -31,9 +33,14 @@ import typing as t
 os.access = functools.partial(os.access, effective_ids=True)
 
 import boto3  # os.access must be set before duplicity is imported
-from duplicity import backend, config, log
+from duplicity import backend, config, dup_time, file_naming, log
 from duplicity.backends.s3_boto3_backend import S3Boto3Backend
+from duplicity.dup_collections import BackupSet
 from duplicity.path import Path, ROPath
+
+# A warning of our own, which ``outcome`` knows by this number; duplicity's end at 13.
+LEFT_BEHIND = 119
+_left: set[bytes] = set()
 
 
 class StrictS3Backend(S3Boto3Backend):
@@ -77,6 +84,30 @@ def _sha256(path: bytes) -> str:
     return digest.hexdigest()
 
 
+def _delete_or_leave(self: t.Any) -> None:
+    """Delete a set, and see whether it is gone: duplicity takes no notice of a refusal."""
+    # a second try after a pause, for each of hundreds of objects, would not help against a refusal; boto3 has its own
+    retries, config.num_retries = config.num_retries, 1
+    _delete_set(self)
+    config.num_retries = retries
+    mine = (self.time, self.start_time, self.end_time)
+    named = ((name, file_naming.parse(name)) for name in self.backend.list())
+    left = {name for name, seen in named if seen and (seen.time, seen.start_time, seen.end_time) == mine}
+    if not left:
+        return
+    stamp = dup_time.timetostring(self.time or self.end_time)
+    text = f"Cannot delete the unfinished set of {stamp} ({len(left)} objects)."
+    if config.action != "full":
+        log.FatalError(text, log.ErrorCode.backend_permission_denied)
+    log.Warn(text, LEFT_BEHIND, stamp)
+    _left.update(left)
+
+
+def _list(self: t.Any) -> list[bytes]:
+    """The repository without what could not be deleted, as if that were gone."""
+    return [name for name in _list_all(self) if name not in _left]
+
+
 def _restart(path: str, argv: list[str], env: t.Mapping[str, str]) -> t.NoReturn:
     """duplicity restarts itself by executing ``sys.argv[0]``: this file, which needs its interpreter before it."""
     _execve(sys.executable, [sys.executable, *argv], env)
@@ -102,6 +133,8 @@ if os.environ.get("LIFEBOAT_ONTO"):
     Path.isemptydir = lambda self: True  # all it is asked for: may a restore write here?
 if os.environ.get("LIFEBOAT_CHANGED"):
     _read_closely(os.environ["LIFEBOAT_CHANGED"])
+_delete_set, BackupSet.delete = BackupSet.delete, _delete_or_leave
+_list_all, backend.BackendWrapper.list = backend.BackendWrapper.list, _list
 _execve = os.execve
 os.execve = t.cast(t.Any, _restart)
 backend.register_backend("lifeboat", StrictS3Backend)

@@ -23,6 +23,8 @@ LOSSES = {
     39: "a resumed backup did not find the file it had stopped at",
 }
 
+LEFT_BEHIND = 119  # the launcher's own warning: a set that could not be deleted
+
 _CAUSES = {
     2: ("duplicity did not understand its command line", "roll the node out again"),
     3: ("the host's name differs from the one in the repository", "run a full backup"),
@@ -94,6 +96,15 @@ def losses(events: t.Iterable[Event]) -> list[Event]:
     """The warnings that mean a lost file. Errors on single files while a delta is made or applied are only told by the
     text of a general warning (duplicity 3.2.1, ``diffdir.py`` and ``patchdir.py``)."""
     return [e for e in of(events, "WARNING") if e.code in LOSSES or (e.code == 1 and e.text.startswith("Error "))]
+
+
+def left_behind(events: t.Iterable[Event]) -> list[str]:
+    """A sentence on each unfinished set that was to be deleted and is still in the store (facts: guard 19)."""
+    return [
+        f"the unfinished set of {event.extra} stays in the store, since this key may not delete it: it does no harm; delete it "
+        "with a key that may."
+        for event in of(events, "WARNING", {LEFT_BEHIND})
+    ]
 
 
 def _failure(exit_code: int, errors: list[Event]) -> str:

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Guard 19 without a store: a folder to which this process may add names, but not take away those of another user. The
+same with a real store and a real policy runs on the lab's hosts (molecule/default, test_default_6_guard_19)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import typing as t
+from pathlib import Path
+
+from tests.guards.conftest import Stock, ask_under, end, next_second, state, stop_at, times, volumes
+
+if t.TYPE_CHECKING:
+    from tests.unit.engine.conftest import Node
+
+OTHER = 4711
+NO_DELETING = ("setpriv", "--bounding-set", "-fowner")
+FOREVER = ("timeout", "--signal", "KILL", "5", *NO_DELETING)
+CLEANING = "Cleaning up previous partial {} backup set, restarting."
+
+
+def give_away(repository: Path) -> dict[str, bytes]:
+    """All that is there belongs to another user, in a folder where everybody may only take away what is one's own."""
+    for path in (repository, *repository.iterdir()):
+        os.chown(path, OTHER, OTHER)
+    repository.chmod(0o1777)
+    return state(repository)
+
+
+def unfinished(node: Node, stock: Stock) -> str:
+    """A full that was killed on a host whose cache is gone. Returns its time."""
+    known = times(node.repository) if node.repository.exists() else []
+    next_second()
+    first = stock.start("full", "--volsize", "1", "--concurrency", "0", node.source, stock.url)
+    stop_at(
+        first, lambda: [path for path in volumes(node.repository) if path.name.split(".")[1] not in known][1:] != []
+    )
+    end(first)
+    shutil.rmtree(stock.cache)
+    return times(node.repository)[-1]
+
+
+def test_guard_19_an_unfinished_full_that_may_not_be_deleted(node: Node, stock: Stock, tmp_path: Path) -> None:
+    """Full and incremental try to delete it for ever, and nothing is backed up."""
+    node.backup()
+    time = unfinished(node, stock)
+    before = give_away(node.repository)
+    for verb in ("full", "incremental"):
+        done = stock.run(verb, "--num-retries", "1", node.source, stock.url, before=FOREVER)
+        assert done.code in (137, -9)
+        assert done.output.count(CLEANING.format("inc" if verb == "incremental" else verb)) > 3, done.output
+    assert state(node.repository) == before
+
+    answer = ask_under(NO_DELETING, node, "backup", source=str(node.source))
+    assert (answer["failed"], answer["outcome"], answer["record"]["mode"]) == (False, "warning", "full")
+    assert answer["warnings"][-1] == (
+        f"the unfinished set of {time} stays in the store, since this key may not delete it: it does no harm; delete it with a "
+        "key that may."
+    )
+    assert before.items() <= state(node.repository).items()
+    # from then on all is well, for us and for stock duplicity
+    next_second()
+    (node.source / "page.php").write_text("new")
+    answer = ask_under(NO_DELETING, node, "backup", source=str(node.source))
+    assert (answer["outcome"], answer["record"]["mode"]) == ("ok", "incremental")
+    node.proven(node.restore())
+    assert stock.restore(tmp_path / "tree").code == 0
+    assert state(tmp_path / "tree") == state(node.source)
