@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-HOST, WORK, PREFIX = "node1", "/root/guard-19", "nodes/guard/repo/site/"
+HOST, WORK, PREFIX = "node1", "/root/guard-19", "nodes/guard/repo/guard/"
 
 # Stock duplicity (the pinned one, without our launcher) on the node. $VERB and what follows it are the caller's.
 STOCK = """
@@ -88,7 +88,7 @@ def node(fleet: Any, own_bucket: Any) -> Iterator[Node]:
     try:
         yield Node(fleet, own_bucket)
     finally:
-        fleet.on(HOST, f"sudo rm -rf {WORK} /var/lib/lifeboat/site.guard /srv/guard-19*")
+        fleet.on(HOST, f"sudo rm -rf {WORK} /var/lib/lifeboat/guard /var/cache/lifeboat/guard /srv/guard-19*")
 
 
 def same(fleet: Any, folder: str) -> bool:
