@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
 from tests.guards.conftest import Stock, ask_under, end, next_second, state, stop_at, times, volumes
+
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import command
 
 if t.TYPE_CHECKING:
     from tests.unit.engine.conftest import Node
@@ -51,6 +55,14 @@ def test_guard_19_an_unfinished_full_that_may_not_be_deleted(node: Node, stock: 
         done = stock.run(verb, "--num-retries", "1", node.source, stock.url, before=FOREVER)
         assert done.code in (137, -9)
         assert done.output.count(CLEANING.format("inc" if verb == "incremental" else verb)) > 3, done.output
+    assert state(node.repository) == before
+
+    # an incremental, which our engine does not begin on such a chain, would end there
+    argv = stock.argv("incremental", node.source, stock.url, log=stock.room / "ours.log")
+    ours = [*NO_DELETING, sys.executable, command.LAUNCHER, *argv[1:]]
+    ended = subprocess.run(ours, env=stock.environment(), capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 51
+    assert f"Cannot delete the unfinished set of {time} (" in ended.stderr
     assert state(node.repository) == before
 
     answer = ask_under(NO_DELETING, node, "backup", source=str(node.source))

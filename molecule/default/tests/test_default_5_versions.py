@@ -217,6 +217,30 @@ def repository(
     fleet.on(host, f"sudo sh -c 'GNUPGHOME={made.home}/gnupg gpgconf --kill all; rm -rf {made.home}'")
 
 
+@pytest.fixture
+def exchanged(fleet: Any) -> Iterator[str]:
+    """A node whose duplicity says that it is another one."""
+    host = "node2"
+    metadata = "$(echo /opt/lifeboat/current/venv/lib/python3*/site-packages/duplicity-*.dist-info)/METADATA"
+    change = 'f={}; cp -p "$f" "$f.kept" && sed -i "s/^Version: .*/Version: 3.2.2/" "$f"'
+    assert fleet.feed(host, change.format(metadata), "").rc == 0
+    yield host
+    assert fleet.feed(host, f'f={metadata}; mv "$f.kept" "$f"', "").rc == 0
+
+
+def test_an_unknown_version_is_refused(fleet: Any, exchanged: str) -> None:
+    sentence = (
+        "duplicity 3.2.2 is installed for this engine, which works with 3.2.1 only: remove /opt/lifeboat (it holds no data) and "
+        "roll the host out again (playbooks/rollout.yml)."
+    )
+    run = fleet.play("backup.yml", target=exchanged)
+    assert run.rc != 0
+    assert sentence in " ".join(run.out.split())
+    assert "Traceback" not in run.out
+    assert sentence in fleet.on(exchanged, "sudo lifeboat backup site 2>&1 || true")
+    assert sentence in fleet.on(exchanged, "sudo lifeboat status || true")
+
+
 def test_distribution_version(repository: Repository) -> None:
     out = repository.stock("/usr/bin/duplicity --version")
     assert re.search(rf"^duplicity {re.escape(VERSIONS[repository.host])}\b", out, re.MULTILINE), out

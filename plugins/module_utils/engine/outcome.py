@@ -8,6 +8,7 @@ duplicity ends with 0 after losses (facts: guards 1, 3, 9, 13, 18), so an exit c
 from __future__ import annotations
 
 import enum
+import re
 import typing as t
 from dataclasses import dataclass
 
@@ -49,6 +50,9 @@ _CAUSES = {
     52: ("the bucket or folder does not exist", "check the target"),
     53: ("the store is out of space", "free some, or raise the quota"),
 }
+
+
+_PASSPHRASE = re.compile(r"^gpg: encrypted with [0-9]+ passphrase", re.MULTILINE)
 
 
 class Outcome(str, enum.Enum):
@@ -110,6 +114,11 @@ def left_behind(events: t.Iterable[Event]) -> list[str]:
 def _failure(exit_code: int, errors: list[Event]) -> str:
     if any(event.code == 30 and "No space left on device" in event.text for event in errors):  # a mere exception to it
         return "a disk was full on this host: free some space where the run writes, then run again."
+    if any(_PASSPHRASE.search(event.text) and "key, ID" not in event.text for event in errors):
+        return (
+            "the set is encrypted with a passphrase, for which this engine has no use: restore it with duplicity itself "
+            "(docs/versions.md)."
+        )
     for code in (exit_code, *(event.code for event in errors)):
         if code in _CAUSES:
             cause, step = _CAUSES[code]

@@ -47,6 +47,15 @@ def test_nothing_passes_but_a_clean_end(code: int, events: list[Event], missing:
         assert verdict.outcome is (outcome.Outcome.WARNING if warned else outcome.Outcome.OK)
 
 
+def test_left_behind_is_told_by_its_time() -> None:
+    events = [Event("WARNING", 1, "", "x"), Event("WARNING", outcome.LEFT_BEHIND, "20261123T021500Z", "y")]
+    (sentence,) = outcome.left_behind(events)
+    assert sentence == (
+        "the unfinished set of 20261123T021500Z stays in the store, since this key may not delete it: it does no harm; delete it "
+        "with a key that may."
+    )
+
+
 def test_detail_is_what_duplicity_said() -> None:
     events = [
         Event("ERROR", 30, "", "boom"),
