@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from . import chains, command, execute, installed, outcome, record
+from . import chains, command, execute, outcome, record
 from .keyring import Keyring
 from .record import Record
 from .store import Location, open_store
@@ -69,7 +69,6 @@ def duplicity(
 ) -> execute.Finished:
     """Run what ``build`` makes of a fresh workspace in ``room``; ``keep`` are descriptors handed on; ``onto``: a restore
     may go onto a folder that holds something."""
-    installed.check_duplicity()
     with opened(origin, room) as work:
         work = replace(work, onto=onto)
         return execute.run(

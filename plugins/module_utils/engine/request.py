@@ -20,6 +20,7 @@ from . import (
     destination,
     files,
     info,
+    installed,
     profile,
     proof,
     reading,
@@ -83,6 +84,8 @@ def handle(values: Values, layout: Layout | None = None) -> dict[str, t.Any]:
         raise Refused(f"operation {operation} does not know '{unknown[0]}'.")
     if ("profile" in values) == ("target" in values):
         raise Refused("give either 'profile' (what is installed on this node) or 'target' (a URL), and not both.")
+    if operation in ("restore", "verify") or values.get("files"):
+        installed.check_duplicity()  # before anything is touched; a backup's own run asks for itself
     if operation == "backup":
         return _backup(values, layout)
     if operation == "info":

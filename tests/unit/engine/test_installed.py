@@ -63,7 +63,9 @@ def test_every_operation_that_would_start_it_is_refused(
         ("backup", {"mode": "full"}),
         ("backup", {"mode": "incremental"}),
         ("restore", {"dest": str(tmp_path / "never")}),
+        ("restore", {"dest": str(node.source), "replace": "in_place"}),
         ("verify", {}),
+        ("info", {"files": True}),
     ):
         with pytest.raises(Refused, match=r"^duplicity 3\.3\.0 is installed"):
             node.ask(operation, **values)
