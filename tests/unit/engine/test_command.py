@@ -44,7 +44,9 @@ def test_verify(case: dict[str, t.Any]) -> None:
 
 @pytest.mark.table("command.yml", "environment")
 def test_environment(case: dict[str, t.Any]) -> None:
-    work = command.Workspace(WORK.archive, WORK.temporary, WORK.log, WORK.objects, WORK.gnupghome, case.get("changed"))
+    work = command.Workspace(
+        WORK.archive, WORK.temporary, WORK.log, WORK.objects, WORK.gnupghome, case.get("changed"), case.get("progress")
+    )
     caller = {"PATH": "/p", "PASSPHRASE": "x", "AWS_SECRET_ACCESS_KEY": "x", "PYTHONPATH": "/x", "TZ": "Asia/Tokyo"}
     assert command.environment(profile.location(case["store"]), work, caller) == {
         "PATH": "/p",
