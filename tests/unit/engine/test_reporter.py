@@ -21,12 +21,15 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import (
     command,
     execute,
     expected,
+    reading,
     reporter,
-    restore,
     unit,
 )
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.progress import State, dump
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.reading import Origin
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.record import Record
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location
 
 if t.TYPE_CHECKING:
     from tests.unit.engine.conftest import Node
@@ -65,6 +68,7 @@ def watching(operation: str = "backup") -> t.Iterator[list[State]]:
     with pytest.MonkeyPatch.context() as patch, reporter.reporting(seen.append, operation, "site"):
         patch.setattr(reporter.Reporter, "phase", phase)
         yield seen
+        reporter.phase("finishing")
 
 
 def last_of(seen: list[State], phase: str) -> State:
@@ -111,6 +115,15 @@ def test_a_full_an_incremental_a_verify_and_a_restore(many: Node, tmp_path: Path
     with watching("restore") as seen:
         many.restore(path="file3")
     assert last_of(seen, "restoring").total_files is None
+
+    (tree / "file3").write_bytes(b"other")
+    with watching("restore") as seen:
+        assert not many.ask("restore", dest=str(tree), replace="in_place")["failed"]
+    again = last_of(seen, "restoring")
+    assert (again.total_files, again.total_bytes) == (FILES + 2, size)
+    with watching("verify") as seen:
+        assert not many.ask("verify", source=str(many.source), compare_data=True)["failed"]
+    assert last_of(seen, "comparing").volumes > 0
 
 
 def test_duplicity_counts_all_that_it_writes(many: Node, tmp_path: Path) -> None:
@@ -262,32 +275,27 @@ def test_the_unit_reports_in_its_folder(many: Node, tmp_path: Path, monkeypatch:
 # --- totals of a restore ----------------------------------------------------------------------------------------------
 
 
-def test_a_store_that_keeps_no_record(odd: Node) -> None:
-    def totals(profile: str | None, url: str) -> State:
-        chain, point = restore.locate(restore.Origin(odd_location(odd)).repository, None)
-        with watching() as seen:
-            expected.announce("restoring", odd_location(odd, url), profile, chain, point)
-            wait_for(lambda: seen[-1].phase == "restoring")
-        return seen[-1]
-
-    assert totals("site", str(odd.repository)).total_files is not None
-    assert totals(None, str(odd.repository)).total_files is None
-    assert totals("other", str(odd.repository)).total_files is None
-    assert totals("site", "/nowhere/repo/site").total_files is None
-    assert totals(None, str(odd.repository)).total_volumes == 4
+def totals(node: Node, origin: Origin, entry: Record | None = None) -> tuple[int | None, int | None, int | None]:
+    chain, point = reading.locate(Location(f"file://{node.repository}"), None)
+    with watching() as seen:
+        expected.announce("restoring", origin, chain, point, entry)
+    state = last_of(seen, "restoring")
+    return state.total_files, state.total_bytes, state.total_volumes
 
 
-def test_a_record_that_cannot_be_read(odd: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_totals_come_from(odd: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, elsewhere = Location(f"file://{odd.repository}"), Location("file:///nowhere/repo/site")
+    files, size, volumes = totals(odd, Origin(here, profile="site"))
+    assert files is not None
+    assert size is not None
+    assert (files > 10, size > 2_000_000, volumes) == (True, True, 4)
+    for origin in (Origin(here), Origin(here, profile="other"), Origin(elsewhere, profile="site")):
+        assert totals(odd, origin) == (None, None, 4)
+
     def refuse(_location: object) -> t.NoReturn:
         raise LifeboatError("no.")
 
-    chain, point = restore.locate(odd_location(odd), None)
     monkeypatch.setattr(expected, "open_store", refuse)
-    with watching() as seen:
-        expected.announce("restoring", odd_location(odd), "site", chain, point)
-        wait_for(lambda: seen[-1].phase == "restoring")
-    assert (seen[-1].total_files, seen[-1].total_volumes) == (None, 4)
-
-
-def odd_location(node: Node, path: str | None = None) -> t.Any:
-    return restore.Location(f"file://{path or node.repository}")
+    assert totals(odd, Origin(here, profile="site")) == (None, None, 4)
+    known = Record("backup", "ok", "20261123T021500Z", 1.0, files=3, bytes=4)
+    assert totals(odd, Origin(here, profile="site"), known) == (3, 4, 4)
