@@ -90,6 +90,15 @@ options:
   stall_timeout:
     description: Seconds without progress after which the run is ended.
     type: int
+  show_progress:
+    description:
+      - While the module runs, show files, bytes, rate and the time that is left, every 15 seconds.
+      - Nothing is shown in check mode, with C(async) or with C(no_log).
+    type: bool
+    default: false
+  _progress_id:
+    description: Used internally by the action plugin, which reads the progress under this name.
+    type: str
 attributes:
   check_mode:
     support: full
@@ -152,6 +161,13 @@ EXAMPLES = r"""
     compare_data: true
   register: compared
   failed_when: compared.comparison is not defined
+
+- name: Make a full and see how far it is
+  lifeboat.fleet.duplicity:
+    operation: backup
+    profile: site
+    mode: full
+    show_progress: true
 """
 
 RETURN = r"""
@@ -229,6 +245,8 @@ def argument_spec():
         "compare_data": {"type": "bool", "default": False},
         "timeout": {"type": "int"},
         "stall_timeout": {"type": "int"},
+        "show_progress": {"type": "bool", "default": False},
+        "_progress_id": {"type": "str"},
     }
 
 
@@ -242,6 +260,8 @@ def main():
     )
     operation = module.params["operation"]
     more = {"diff": True} if module._diff and operation == "restore" else {}
+    if module.params["_progress_id"]:
+        more["progress"] = module.params["_progress_id"]
     ask(module, request(module.params, (*COMMON, *OPTIONS[operation]), check=module.check_mode, **more))
 
 

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from . import chains, command, execute, installed, lock, outcome, record, witness
+from . import chains, command, execute, installed, lock, outcome, record, reporter, witness
 from .errors import LifeboatError, Refused
 from .keyring import Keyring
 from .profile import Layout, Profile
@@ -161,6 +161,7 @@ class _Run:
         choice = choose(self.profile, self.wish, stored, records, self._cached(), started)
         excluded = matcher(self.profile.exclude)
         last = self._last()
+        reporter.phase("counting")
         before = witness.walk(self.profile.source, excluded)
         if len(before) == 1:
             raise Refused(f"the exclude patterns leave nothing of {self.profile.source}: correct them.")
@@ -168,12 +169,14 @@ class _Run:
             self._read_closely(witness.closely(before, last, choice.chain.sets[-1].moment.timestamp() - 2))
         if choice.mode == "full" and os.path.exists(self._key_note):
             os.unlink(self._key_note)  # until it is whole, nobody knows whose chain is the newest
+        self._announce(choice.mode, before)
         finished = self._duplicity(choice.mode)
         now_stored = self._collection(store)
         made = _made(stored, now_stored)
         chain = next((chain for chain in now_stored.chains if made in chain.sets), None)
         missing = ["the new set"] if made is None else made.gaps if chain else ["the set it builds on"]
         verdict = outcome.decide(finished, missing=missing)
+        reporter.phase("finishing")
         entry = self._entry(started, finished, verdict, made.kind if made else choice.mode)
         warnings = [f"a full was made, since {choice.reason}."] if choice.reason else []
         warnings += outcome.left_behind(finished.events)
@@ -193,6 +196,12 @@ class _Run:
             objects=self._objects(store, made),
         )
         return self._commit(store, entry, seen, started, warnings)
+
+    def _announce(self, mode: str, before: witness.Tree) -> None:
+        """An incremental passes all files, but how many bytes it reads is not known."""
+        files, size = witness.volume(before)
+        reporter.phase("backing up", files=files, size=size if mode == "full" else None)
+        self.work = replace(self.work, progress=reporter.follow(os.path.join(self.work.temporary, "progress")))
 
     def _duplicity(self, mode: str) -> execute.Finished:
         return execute.run(

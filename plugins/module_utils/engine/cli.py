@@ -11,7 +11,7 @@ import sys
 import traceback
 import typing as t
 
-from . import VERSION, profile, record, request, times, unit
+from . import VERSION, profile, record, reporter, request, terminal, times, unit
 from .errors import LifeboatError
 from .profile import Layout
 from .result import utf8
@@ -82,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     for reader in (restore, verify):
         reader.add_argument("--time", help="the newest point not after this (UTC; default: the newest of all)")
         reader.add_argument("--key-fd", type=int, metavar="FD", help="descriptor to read the node's private key from")
+    for worker in (backup, restore, verify):
+        worker.add_argument("--quiet", action="store_true", help="no progress on a terminal")
     run = verbs.add_parser("unit")  # for the unit: without a help it is not listed
     run.set_defaults(action=_unit)
     run.add_argument("profile")
@@ -91,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
 def _json() -> int:
     """Whatever happens, one JSON object is printed: the module never has to guess from text."""
     try:
-        answer = request.handle(_request())
+        values = _request()
+        with reporter.published(_progress_path(values), str(values.get("operation", ""))):
+            answer = request.handle(values)
     except LifeboatError as error:
         answer = {"failed": True, "msg": utf8(str(error))}
     except Exception as error:  # noqa: BLE001 - a bug of ours must reach the user as an answer too
@@ -113,6 +117,12 @@ def _request() -> dict[str, t.Any]:
     if not isinstance(values, dict):
         raise LifeboatError("the request on standard input is not a JSON object.")
     return values
+
+
+def _progress_path(values: dict[str, t.Any]) -> str | None:
+    """Where the one who asks wants to watch: ``progress`` of the request is an id of his."""
+    identifier = values.pop("progress", None)
+    return None if identifier is None else reporter.public_path(Layout().run, str(identifier))
 
 
 def _show(answer: t.Mapping[str, t.Any]) -> int:
@@ -157,7 +167,9 @@ def _points(arguments: argparse.Namespace) -> int:
 
 
 def _backup(arguments: argparse.Namespace) -> int:
-    return _show(unit.start(arguments.profile, arguments.mode))
+    with terminal.shown("backup", arguments.profile, quiet=arguments.quiet):
+        answer = unit.start(arguments.profile, arguments.mode)
+    return _show(answer)
 
 
 def _read(arguments: argparse.Namespace, operation: str, **more: t.Any) -> int:
@@ -174,7 +186,9 @@ def _read(arguments: argparse.Namespace, operation: str, **more: t.Any) -> int:
                 values["encryption"] = {"private_key": handle.read()}
         except (OSError, ValueError) as error:
             raise LifeboatError(f"cannot read a key from descriptor {arguments.key_fd}: {error}.") from error
-    return _show(request.handle(values))
+    with terminal.shown(operation, arguments.profile, quiet=arguments.quiet):
+        answer = request.handle(values)
+    return _show(answer)
 
 
 def _restore(arguments: argparse.Namespace) -> int:

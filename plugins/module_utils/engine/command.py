@@ -26,8 +26,8 @@ LAUNCHER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "launcher.p
 @dataclass(frozen=True)
 class Workspace:
     """The folders and files that one run may use: archive (duplicity's cache), temporary files, machine log, journal of
-    uploaded objects, the keyring's home, a list of files that an incremental must read, and whether a restore may go onto
-    a folder that holds something (see the launcher for both)."""
+    uploaded objects, the keyring's home, a list of files that an incremental must read, whether a restore may go onto a
+    folder that holds something, and the file that duplicity's counts go to where somebody watches (see the launcher)."""
 
     archive: str
     temporary: str
@@ -36,6 +36,7 @@ class Workspace:
     gnupghome: str
     changed: str | None = None
     onto: bool = False
+    progress: str | None = None
 
 
 def repository_url(location: Location) -> str:
@@ -63,6 +64,8 @@ def environment(location: Location, workspace: Workspace, base: t.Mapping[str, s
         env["LIFEBOAT_CHANGED"] = workspace.changed
     if workspace.onto:
         env["LIFEBOAT_ONTO"] = "1"
+    if workspace.progress:
+        env["LIFEBOAT_PROGRESS"] = workspace.progress
     if location.scheme == "s3":
         env |= {
             "LIFEBOAT_OBJECTS": workspace.objects,

@@ -15,7 +15,7 @@ import stat
 import typing as t
 from dataclasses import replace
 
-from . import command, differences, files, outcome, reading, witness
+from . import command, differences, files, outcome, reading, reporter, witness
 from .errors import LifeboatError, Refused
 from .reading import Origin
 from .record import Record
@@ -57,6 +57,10 @@ def run(
                 path=wish.path,
             )
 
+        if expected is None:
+            reporter.phase("restoring")
+        else:
+            reporter.phase("restoring", files=expected.files, size=expected.bytes)
         finished = reading.duplicity(origin, os.path.join(room, "work"), build, wish.limits, keep=[held], onto=True)
         verdict = outcome.decide(finished)
         entry = reading.entry("restore", origin, point, started, finished, verdict)

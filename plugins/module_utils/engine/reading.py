@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from . import chains, command, execute, outcome, record
+from . import chains, command, execute, outcome, record, reporter
 from .keyring import Keyring
 from .record import Record
 from .store import Location, open_store
@@ -61,6 +61,7 @@ def opened(origin: Origin, room: str) -> t.Iterator[command.Workspace]:
             log=os.path.join(room, "machine.log"),
             objects=os.devnull,
             gnupghome=ring.home,
+            progress=reporter.follow(os.path.join(room, "progress")),
         )
 
 
@@ -71,7 +72,7 @@ def duplicity(
     may go onto a folder that holds something."""
     with opened(origin, room) as work:
         work = replace(work, onto=onto)
-        return execute.run(
+        finished = execute.run(
             build(work),
             command.environment(origin.repository, work, os.environ),
             log=work.log,
@@ -79,6 +80,8 @@ def duplicity(
             stall_timeout=limits.stall_timeout,
             keep=keep,
         )
+        reporter.phase("finishing")
+        return finished
 
 
 def entry(

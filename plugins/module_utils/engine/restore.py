@@ -10,7 +10,20 @@ import typing as t
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from . import chains, command, destination, differences, in_place, outcome, proof, reading, verify, witness
+from . import (
+    chains,
+    command,
+    destination,
+    differences,
+    expected,
+    in_place,
+    outcome,
+    proof,
+    reading,
+    reporter,
+    verify,
+    witness,
+)
 from .destination import IN_PLACE, NO
 from .errors import LifeboatError, Refused
 from .reading import Limits, Origin
@@ -137,6 +150,10 @@ def _swap(
                 selection=wish.select,
             )
 
+        if wish.path or wish.select:
+            reporter.phase("restoring")  # how much that is, is not known
+        else:
+            expected.announce("restoring", origin, chain, point, recorded)
         finished = reading.duplicity(origin, room, build, wish.limits, keep=[held])
         verdict = outcome.decide(finished)
         entry = reading.entry("restore", origin, (chain.time, point.time), started, finished, verdict)
@@ -201,5 +218,4 @@ def count(tree: str) -> tuple[int, int]:
     status = os.lstat(tree)
     if not stat.S_ISDIR(status.st_mode):
         return 1, status.st_size
-    files = [item.st_size for item in witness.walk(tree).values() if stat.S_ISREG(item.st_mode)]
-    return len(files), sum(files)
+    return witness.volume(witness.walk(tree))

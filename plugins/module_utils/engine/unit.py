@@ -14,12 +14,14 @@ import typing as t
 import uuid
 from dataclasses import replace
 
-from . import backup, profile
+from . import backup, profile, reporter
 from .errors import LifeboatError, Refused
 from .profile import Layout
 from .record import Record
 from .result import Result
 from .times import now, stamp
+
+_PROGRESS = "progress.json"  # in the unit's RuntimeDirectory, which systemd removes however the unit ends
 
 
 def start(name: str, wish: str, layout: Layout | None = None) -> dict[str, t.Any]:
@@ -37,6 +39,7 @@ def start(name: str, wish: str, layout: Layout | None = None) -> dict[str, t.Any
     with open(path, "w", encoding="utf-8") as handle:
         os.fchmod(handle.fileno(), 0o644)  # the unit's user reads it, whatever our umask is
         json.dump({"id": identifier, "mode": wish}, handle)
+    reporter.follow(os.path.join(layout.run, name, _PROGRESS), whole=True)
     try:
         # a run that the timer had started takes no notice of our request: wait for it, then start ours
         for _attempt in range(2):
@@ -70,7 +73,8 @@ def run(name: str, layout: Layout | None = None) -> Result:
     request = _request(name, layout)
     started = now()
     try:
-        result = backup.run(settings, request.get("mode", "auto"), public_key(layout), layout)
+        with reporter.published(_progress_path(), "backup", name):
+            result = backup.run(settings, request.get("mode", "auto"), public_key(layout), layout)
     except LifeboatError as error:
         entry = Record("backup", "failed", stamp(started), 0.0, settings.node, name, failure=str(error))
         result = Result(entry, False, str(error))
@@ -90,6 +94,11 @@ def public_key(layout: Layout) -> bytes | None:
             return handle.read()
     except FileNotFoundError:
         return None
+
+
+def _progress_path() -> str | None:
+    folder = os.environ.get("RUNTIME_DIRECTORY")
+    return os.path.join(folder, _PROGRESS) if folder else None
 
 
 def _request(name: str, layout: Layout) -> dict[str, str]:

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import replace
 from datetime import datetime
 
-from . import command, differences, execute, outcome, reading
+from . import command, differences, execute, expected, outcome, reading, reporter
 from .errors import Refused
 from .reading import Limits, Origin
 from .result import Result
@@ -30,6 +30,7 @@ def scrub(origin: Origin, *, moment: datetime | None = None, limits: Limits | No
         def build(work: command.Workspace) -> tuple[str, ...]:
             return command.verify(origin.repository, point.time, empty, work, encrypted=origin.encrypted)
 
+        expected.announce("verifying", origin, chain, point)
         finished = reading.duplicity(origin, room, build, limits or Limits())
     # 1 says that the folder differs, which an empty one must; a loss comes with an ERROR stanza
     verdict = outcome.decide(finished, allowed=(0, 1))
@@ -94,5 +95,6 @@ def compare(
                 selection=selection,
             )
 
+        reporter.phase("comparing")
         finished = reading.duplicity(origin, room, build, limits or Limits())
     return finished, differences.told(finished.events)

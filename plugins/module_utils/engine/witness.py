@@ -26,6 +26,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from . import reporter
 from .errors import LifeboatError
 
 SCHEMA = 1
@@ -91,6 +92,12 @@ def walk(root: str, excluded: t.Callable[[bytes], bool] = lambda path: False) ->
             if stat.S_ISDIR(status.st_mode):
                 pending.append(entry.path)
     return found
+
+
+def volume(tree: Tree) -> tuple[int, int]:
+    """Number of regular files and their bytes."""
+    sizes = [status.st_size for status in tree.values() if stat.S_ISREG(status.st_mode)]
+    return len(sizes), sum(sizes)
 
 
 def _same(one: os.stat_result, two: os.stat_result) -> bool:
@@ -192,11 +199,13 @@ def _due(path: bytes, hashed: int, day: int) -> bool:
 
 
 def _hash_all(root: str, witness: Witness, after: Tree, paths: list[bytes], day: int) -> None:
+    _hashing("hashing", [after[path] for path in paths])
     with ThreadPoolExecutor(2) as pool:
         for path, digest in zip(
             paths, pool.map(lambda path: _hash(place(root, path), after[path]), paths), strict=True
         ):
             entry = witness.entries[path]
+            reporter.add(files=1)
             if digest == "":
                 entry["x"] = 1  # it changed after the second walk: no claim
                 entry.pop("h", None)
@@ -208,6 +217,10 @@ def _hash_all(root: str, witness: Witness, after: Tree, paths: list[bytes], day:
                 entry["h"], entry["H"] = digest, day
 
 
+def _hashing(phase: str, files: list[os.stat_result]) -> None:
+    reporter.phase(phase, files=len(files), size=sum(status.st_size for status in files))
+
+
 def _hash(path: bytes, expected: os.stat_result | None = None) -> str | None:
     """SHA-256 of a file; None if it cannot be read, "" if it is no longer the one expected."""
     digest = hashlib.sha256()
@@ -215,6 +228,7 @@ def _hash(path: bytes, expected: os.stat_result | None = None) -> str | None:
         with open(path, "rb", buffering=0, opener=lambda p, f: os.open(p, f | os.O_NOFOLLOW)) as handle:
             while block := handle.read(1 << 20):
                 digest.update(block)
+                reporter.add(size=len(block))
             if expected is not None and not _same(expected, os.fstat(handle.fileno())):
                 return ""
     except OSError:
@@ -310,20 +324,20 @@ def compare(expected: Witness, root: str, *, hasty: bool = False) -> Comparison:
     found += [Difference(path, "extra") for path in actual if path not in expected.entries]
     if found and hasty:
         to_hash = []
+    _hashing("comparing", [actual[path] for path in to_hash])
     with ThreadPoolExecutor(2) as pool:
         hashes = pool.map(lambda path: _hash(place(root, path)), to_hash)
-        found += [
-            Difference(path, "content")
-            for path, digest in zip(to_hash, hashes, strict=True)
-            if digest != judged[path]["h"]
-        ]
-    files = [status.st_size for status in actual.values() if stat.S_ISREG(status.st_mode)]
+        for path, digest in zip(to_hash, hashes, strict=True):
+            reporter.add(files=1)
+            if digest != judged[path]["h"]:
+                found.append(Difference(path, "content"))
+    files, size = volume(actual)
     unjudged = len(expected.entries) - len(judged)
     unhashed = sum(1 for entry in judged.values() if entry["t"] == "f" and "h" not in entry)
     return Comparison(
         len(actual),
-        len(files),
-        sum(files),
+        files,
+        size,
         len(to_hash),
         unjudged + unhashed,
         sorted(found, key=lambda d: d.path),

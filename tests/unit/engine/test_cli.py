@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -233,6 +234,24 @@ def test_json_done(lifeboat: t.Callable[..., Said], odd: Node) -> None:
     code, out, err = lifeboat("--json", stdin=json.dumps(values))
     assert (code, err) == (0, "")
     assert json.loads(out)["msg"] == "A verify would run."
+
+
+def test_json_with_a_watcher(lifeboat: t.Callable[..., Said], node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[list[str], t.Any]] = []
+
+    def handle(values: t.Any) -> dict[str, t.Any]:
+        path = node.root / "run" / f"{'a' * 32}.progress.json"
+        while not path.exists():
+            time.sleep(0.001)
+        seen.append((sorted(values), json.loads(path.read_text())["operation"]))
+        return {"failed": False}
+
+    monkeypatch.setattr(request, "handle", handle)
+    assert lifeboat("--json", stdin=json.dumps({"operation": "verify", "progress": "a" * 32}))[0] == 0
+    assert seen == [(["operation"], "verify")]
+    assert list((node.root / "run").iterdir()) == []
+    code, out, _err = lifeboat("--json", stdin=json.dumps({"operation": "verify", "progress": "../x"}))
+    assert (code, json.loads(out)["msg"]) == (1, "the progress id of a request is 32 hexadecimal digits.")
 
 
 def test_as_a_program() -> None:

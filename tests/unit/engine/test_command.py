@@ -7,6 +7,7 @@ from __future__ import annotations
 import shlex
 import sys
 import typing as t
+from dataclasses import replace
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_verify(case: dict[str, t.Any]) -> None:
 
 @pytest.mark.table("command.yml", "environment")
 def test_environment(case: dict[str, t.Any]) -> None:
-    work = command.Workspace(WORK.archive, WORK.temporary, WORK.log, WORK.objects, WORK.gnupghome, case.get("changed"))
+    work = replace(WORK, changed=case.get("changed"), progress=case.get("progress"))
     caller = {"PATH": "/p", "PASSPHRASE": "x", "AWS_SECRET_ACCESS_KEY": "x", "PYTHONPATH": "/x", "TZ": "Asia/Tokyo"}
     assert command.environment(profile.location(case["store"]), work, caller) == {
         "PATH": "/p",

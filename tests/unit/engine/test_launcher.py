@@ -101,3 +101,25 @@ def test_without_a_journal_nothing_is_noted(tmp_path: Path) -> None:
     asked, _ = launched(_BACKEND, str(tmp_path / "volume"))
     assert [item for item in asked if isinstance(item, dict)] == []
     assert os.listdir(tmp_path) == ["volume"]
+
+
+def test_only_the_main_process_counts(tmp_path: Path) -> None:
+    """Workers import the launcher too, with the same environment."""
+    code = """
+from duplicity import diffdir, dup_main, patchdir, statistics
+names = [diffdir.FileWithReadCounter.read, dup_main.restore_get_enc_fileobj, patchdir.ROPath_IterWriter.fast_process]
+print(json.dumps([item.__module__ for item in names]))
+"""
+    counted = launched(code, LIFEBOAT_PROGRESS=str(tmp_path / "progress"))
+    assert counted == ["duplicity.diffdir", "duplicity.dup_main", "duplicity.patchdir"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_counts_that_cannot_be_written_hurt_nothing(tmp_path: Path) -> None:
+    code = """
+counter = launcher.Counter(sys.argv[2] + "/none/progress")
+for _ in range(3):
+    counter.add("files")
+print(json.dumps(counter.counts["files"]))
+"""
+    assert launched(code, str(tmp_path)) == 3

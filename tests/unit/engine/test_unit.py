@@ -8,14 +8,16 @@ import json
 import os
 import stat
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import backup, unit
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import backup, reporter, unit
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.profile import Layout
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.progress import State, dump
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.record import Record
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.result import Result
 
@@ -71,6 +73,30 @@ def test_a_wish_reaches_the_unit_and_its_answer_comes_back(
     assert answer["msg"] == "done."
     assert os.listdir(layout.run) == []
     assert unit.last("site", layout) == answer
+
+
+def test_systemd_makes_the_folder_that_is_looked_into() -> None:
+    template = Path(__file__).parents[3] / "roles/schedule/templates/lifeboat-backup@.service.j2"
+    assert Layout().run == "/run/lifeboat"
+    assert "\nRuntimeDirectory=lifeboat/%i\nRuntimeDirectoryMode=0755\n" in template.read_text()
+
+
+def test_who_starts_it_sees_how_far_it_is(layout: Layout, root: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes in truth: here what the unit has written to its folder is already there."""
+    states: list[State] = []
+    folder = Path(layout.run) / "site"
+    folder.mkdir()
+    (folder / "progress.json").write_bytes(dump(State("backup", "site", "hashing", 5, total_files=9)))
+
+    def work() -> None:
+        while not states or states[-1].phase != "hashing":
+            time.sleep(0.001)
+
+    systemctl(monkeypatch, work)
+    monkeypatch.setattr(reporter, "INTERVAL", 0.01)
+    with reporter.reporting(states.append, "backup", "site"), pytest.raises(LifeboatError):
+        unit.start("site", "full", layout)
+    assert (states[-1].files, states[-1].total_files) == (5, 9)
 
 
 def test_the_units_user_reads_the_wish_whatever_our_umask_is(

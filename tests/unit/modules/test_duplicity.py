@@ -141,6 +141,12 @@ def test_diff_mode_is_asked_for_and_shown(ask: Ask, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "request").read_text())["diff"] is True
 
 
+def test_a_watcher_reaches_the_engine(ask: Ask, tmp_path: Path) -> None:
+    ask(DONE, operation="verify", profile="site", show_progress=True, _progress_id="0" * 32)
+    request = json.loads((tmp_path / "request").read_text())
+    assert (request["progress"], "show_progress" in request) == ("0" * 32, False)
+
+
 def test_a_failure_keeps_its_sentence_and_record(ask: Ask) -> None:
     answer = DONE | {
         "failed": True,
