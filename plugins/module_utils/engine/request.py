@@ -40,17 +40,9 @@ from .store import Location, open_store
 from .target import Values
 
 _KEYS = {
-    "backup": {
-        "mode",
-        "source",
-        "exclude",
-        "volume_mib",
-        "compression_level",
-        "concurrency",
-        "full_every_days",
-    },
+    "backup": {"mode", *profile.FIELDS} - {"node", "store", "fingerprint", "timeout", "stall_timeout"},
     "restore": {"dest", "path", "select", "time", "replace", "diff"},
-    "verify": {"dest", "time", "compare_data", "source", "exclude"},
+    "verify": {"dest", "time", "compare_data", "source", *profile.SELECTING},
     "info": {"files", "path", "time"},
 }
 _COMMON = {
@@ -231,15 +223,13 @@ def _verify(values: Values, layout: Layout, origin: Origin, corner: target.Corne
 def _live(values: Values, layout: Layout) -> tuple[str, tuple[str, ...]]:
     """The live tree and duplicity's arguments for what a backup leaves out of it."""
     if "profile" in values:
-        for key in {"source", "exclude"} & values.keys():
+        for key in {"source", *profile.SELECTING} & values.keys():
             raise Refused(f"'{key}' is a setting of the profile: change it there, or give a target.")
         settings = profile.load(values["profile"], layout)
-        return settings.source, selection.arguments(settings.exclude)
+        return settings.source, selection.arguments(settings.selection)
     if "source" not in values:
         raise Refused("'compare_data' with a target needs 'source', the live folder to compare with.")
-    exclude = tuple(values.get("exclude", ()))
-    selection.check_patterns(values["source"], exclude)
-    return values["source"], selection.arguments(exclude)
+    return values["source"], selection.arguments(profile.selection_of(values["source"], values))
 
 
 def _nothing_done(operation: str, origin: Origin, message: str) -> Result:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import backup, chains, profile
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, choice, profile
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.record import Object, Record
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import StoredObject
@@ -79,37 +79,37 @@ CHAIN = listing(f"full {T0}", f"inc {T0} {T1}")
 def test_choice(
     wish: str, objects: list[StoredObject], changes: dict[str, t.Any], mode: str, reason: str | None
 ) -> None:
-    choice = backup.choose(make_profile(**changes), wish, chains.collect(objects), [], [], NOON)
-    assert (choice.mode, choice.reason) == (mode, reason)
-    assert (choice.chain is None) == (mode == "full")
+    found = choice.choose(make_profile(**changes), wish, chains.collect(objects), [], [], NOON)
+    assert (found.mode, found.reason) == (mode, reason)
+    assert (found.chain is None) == (mode == "full")
 
 
 def test_an_incremental_without_a_full_is_refused() -> None:
     with pytest.raises(Refused, match="an incremental is not possible: there is no full yet; run with mode full"):
-        backup.choose(make_profile(), "incremental", chains.collect([]), [], [], NOON)
+        choice.choose(make_profile(), "incremental", chains.collect([]), [], [], NOON)
 
 
 def test_records_show_what_the_listing_cannot() -> None:
     entry = of_set(CHAIN, T0, T0)
     shrunk = [StoredObject(o.name, 9 if "vol1" in o.name and f"full.{T0}" in o.name else o.bytes, NOON) for o in CHAIN]
-    choice = backup.choose(make_profile(), "auto", chains.collect(shrunk), [entry], [], NOON)
-    assert choice.reason == f"set {T0} lost duplicity-full.{T0}.vol1.difftar.gz"
+    found = choice.choose(make_profile(), "auto", chains.collect(shrunk), [entry], [], NOON)
+    assert found.reason == f"set {T0} lost duplicity-full.{T0}.vol1.difftar.gz"
     # an older chain's record does not count against the newest one
     newer = [*listing(f"full {T2}")]
-    assert backup.choose(make_profile(), "auto", chains.collect(newer), [entry], [], NOON).mode == "incremental"
+    assert choice.choose(make_profile(), "auto", chains.collect(newer), [entry], [], NOON).mode == "incremental"
 
 
 @given(st.sets(st.sampled_from(cached(CHAIN))))
 def test_an_encrypted_incremental_needs_every_signature_in_the_cache(names: set[str]) -> None:
     settings = make_profile(fingerprint="A" * 40)
-    choice = backup.choose(settings, "auto", chains.collect(CHAIN), [], names, NOON)
-    assert choice.mode == ("incremental" if len(names) == 2 else "full")
+    found = choice.choose(settings, "auto", chains.collect(CHAIN), [], names, NOON)
+    assert found.mode == ("incremental" if len(names) == 2 else "full")
 
 
 def test_a_chain_that_is_encrypted_is_not_continued_in_clear() -> None:
     sealed = [StoredObject(item.name.removesuffix(".gz") + ".gpg", item.bytes, NOON) for item in CHAIN]
-    choice = backup.choose(make_profile(), "auto", chains.collect(sealed), [], [], NOON)
-    assert choice == backup.Choice("full", None, f"chain {T0} is encrypted and this backup is not")
+    found = choice.choose(make_profile(), "auto", chains.collect(sealed), [], [], NOON)
+    assert found == choice.Choice("full", None, f"chain {T0} is encrypted and this backup is not")
 
 
 def test_a_full_is_due_by_the_nodes_slot() -> None:
@@ -118,7 +118,7 @@ def test_a_full_is_due_by_the_nodes_slot() -> None:
     for number in range(20):
         settings = make_profile(node=f"node{number}", full_every_days=7)
         modes = [
-            backup.choose(settings, "auto", chains.collect(CHAIN), [], [], start + timedelta(days=day)).mode
+            choice.choose(settings, "auto", chains.collect(CHAIN), [], [], start + timedelta(days=day)).mode
             for day in range(8)
         ]
         assert modes == sorted(modes, reverse=True)  # once due, it stays due

@@ -45,7 +45,7 @@ def test_a_walk_finds_what_duplicity_keeps(tree: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tree / "socket"))
         assert set(witness.walk(str(tree))) == {b".", b"folder", b"folder/file", b"top", b"link", b"fifo"}
-    left = witness.walk(str(tree), lambda path: path.endswith(b"folder"))
+    left = witness.walk(str(tree), Selection(((False, "**folder"),)))
     assert set(left) == {b".", b"top", b"link", b"fifo"}
 
 
