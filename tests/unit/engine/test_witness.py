@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import witness
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.selection import Selection
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.witness import Witness
 
 DAY = 20_000
