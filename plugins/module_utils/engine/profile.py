@@ -46,7 +46,7 @@ class Profile:
     fingerprint: str | None
     bare: bool = False
     selection: Selection = EVERYTHING
-    volume_mib: int = 200
+    volume_mib: int = 50
     compression_level: int = 1
     concurrency: int = 2
     upload_kib_per_second: int = 0

@@ -50,7 +50,7 @@ def test_a_full_needs_room_for_its_signatures(tmp_path: Path) -> None:
     tree = witness.walk(str(tmp_path))
     inside, cache = space.needs(make_profile(), "full", tree, "/t", "/a")
     assert cache == space.Need("/a", 3 * 256 + 12 * 10_000 + 12, "signatures")
-    assert inside.bytes == int(4.3 * 200 * MIB) + cache.bytes
+    assert inside.bytes == int(4.3 * 50 * MIB) + cache.bytes
 
 
 def test_a_folder_is_measured_before_it_exists(tmp_path: Path) -> None:
