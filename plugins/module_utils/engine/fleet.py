@@ -161,7 +161,7 @@ def status(corner: Corner, moment: datetime, rpo_hours: float, drilled: str | No
     last = max((r for r in corner.records if r.operation == "backup"), key=lambda r: r.started, default=None)
     if not recorded:
         why = (
-            f"its last run failed: {last.failure}"
+            f"its last run failed: {last.failure or 'the restore point that it names has no record; run a full.'}"
             if last
             else "no backup was ever recorded: is it rolled out, is its timer active?"
         )

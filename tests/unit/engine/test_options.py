@@ -113,46 +113,24 @@ def test_an_unchanged_source_makes_no_set(node: Node) -> None:
     assert look == answer["record"]
     assert (look["mode"], look["set_time"], look["chain"], look["objects"]) == (None, newest, newest, [])
     assert (look["files"], look["bytes"]) == (first["record"]["files"], first["record"]["bytes"])
-    # another wish than auto, or no such option, makes one
-    assert node.backup(skip_if_unchanged=True, mode="incremental")["changed"]
-    next_second()
-    assert node.backup()["changed"]
-
-
-def test_a_look_counts_as_fresh(node: Node) -> None:
-    first = node.backup(skip_if_unchanged=True)
-    next_second()
-    look = node.backup(skip_if_unchanged=True)["record"]["started"]
+    # and the fleet's status takes it for a fresh look
     (found,) = fleet.read(Location(f"file://{node.root / 'store'}"), [fleet.Wanted("node1", "site")])
-    row = fleet.status(found, times.parse_stamp(look) + timedelta(hours=25), 25.5)
-    assert (row.state, row.age_hours, row.point, row.points) == ("ok", 25.0, first["record"]["set_time"], 1)
-    assert fleet.status(found, times.parse_stamp(look) + timedelta(hours=26), 25.5).state == "stale"
+    seen = times.parse_stamp(look["started"])
+    row = fleet.status(found, seen + timedelta(hours=25), 25.0)
+    assert (row.state, row.age_hours, row.point, row.points) == ("ok", 25.0, newest, 1)
+    assert fleet.status(found, seen + timedelta(hours=26), 25.0).state == "stale"
 
 
-@pytest.mark.parametrize(
-    "change",
-    ["rewrite in place", "touch", "mode", "new", "gone", "renamed", "other rules"],
-)
-def test_any_change_makes_a_set(node: Node, change: str) -> None:
+def test_a_change_or_other_rules_make_a_set(node: Node) -> None:
+    """All kinds of changes are in test_witness.py; this is the one that duplicity itself would not see."""
     node.backup(skip_if_unchanged=True)
     page = node.source / "page.php"
     status = page.stat()
-    if change == "rewrite in place":
-        page.write_text("<?php echo 2;\n")
-        os.utime(page, ns=(status.st_atime_ns, status.st_mtime_ns))
-    elif change == "touch":
-        page.touch()
-    elif change == "mode":
-        page.chmod(0o600)
-    elif change == "new":
-        (node.source / "new").touch()
-    elif change == "gone":
-        (node.source / "folder" / "old").unlink()
-    elif change == "renamed":
-        page.rename(node.source / "other.php")
-    rules = {"exclude": ["**.php"]} if change == "other rules" else {}
-    answer = node.backup(skip_if_unchanged=True, **rules)
-    assert (answer["changed"], answer["record"]["mode"]) == (True, "incremental")
+    page.write_text("<?php echo 2;\n")
+    os.utime(page, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert node.backup(skip_if_unchanged=True)["changed"]
+    assert (node.restore() / "page.php").read_text() == "<?php echo 2;\n"
+    assert node.backup(skip_if_unchanged=True, exclude=["**.php"])["changed"]
     node.proven(node.restore())
 
 
@@ -190,12 +168,12 @@ def test_a_repository_elsewhere_is_skipped_too(node: Node, tmp_path: Path) -> No
 
 def test_a_full_comes_after_so_many_incrementals(node: Node) -> None:
     modes = []
-    for number in range(5):
+    for number in range(3):
         (node.source / "page.php").write_text(f"<?php echo {number};\n")
         modes.append(node.backup(full_every_incrementals=1, full_every_days=3000)["record"]["mode"])
-    assert modes == ["full", "incremental", "full", "incremental", "full"]
+    assert modes == ["full", "incremental", "full"]
     tree = node.restore()
-    assert (tree / "page.php").read_text() == "<?php echo 4;\n"
+    assert (tree / "page.php").read_text() == "<?php echo 2;\n"
 
 
 # --- room and places --------------------------------------------------------------------------------------------------
