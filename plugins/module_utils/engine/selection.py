@@ -57,12 +57,16 @@ def rules(
     found += [(False, pattern) for pattern in (*exclude, *presets.patterns(tuple(names)))]
     for included, pattern in found:
         _check(source, included, pattern)
+    _refuse_idle_include(found)
+    return tuple(found)
+
+
+def _refuse_idle_include(found: t.Sequence[Rule]) -> None:
     if found and found[-1][0]:
         raise Refused(
             f"'select' ends with the include '{found[-1][1]}', which changes nothing, since what no rule matches is "
-            "kept: add '- **' if only what is included is wanted."
+            "taken: add '- **' if only what is included is wanted."
         )
-    return tuple(found)
 
 
 def _rule(line: str) -> Rule:
@@ -96,21 +100,23 @@ def check_names(names: t.Sequence[str]) -> None:
 
 
 def arguments(selection: Selection) -> tuple[str, ...]:
-    """The selection as duplicity's arguments, in order.
+    """The selection as duplicity's arguments, in order."""
+    devices = () if selection.device_files else ("--exclude-device-files",)
+    marks = (word for name in selection.if_present for word in ("--exclude-if-present", name))
+    mounts = ("--exclude-other-filesystems",) if selection.one_file_system else ()
+    return (*devices, *marks, *_words(selection.rules, mounts))
+
+
+def _words(found: t.Sequence[Rule], more: t.Sequence[str] = ()) -> tuple[str, ...]:
+    """Rules as duplicity's arguments, in order, with ``more`` after them.
 
     With an include among them, the end is spelt out: duplicity takes a path that an include could match *below* for a
     folder to look into, and drops it if it is a file. After ``--include '**.php'`` that is every other file of the
     source (3.2.1, ``selection.py``: Select). And it accepts no include as the last rule.
     """
-    found = [("--exclude-if-present", name) for name in selection.if_present]
-    plain = [] if selection.device_files else ["--exclude-device-files"]
-    found += [("--include" if included else "--exclude", pattern) for included, pattern in selection.rules]
-    words = [*plain, *(word for pair in found for word in pair)]
-    if selection.one_file_system:
-        words.append("--exclude-other-filesystems")
-    if any(included for included, _pattern in selection.rules):
-        words += ["--include", "**", "--exclude", "**"]
-    return tuple(words)
+    words = [word for included, pattern in found for word in ("--include" if included else "--exclude", pattern)]
+    end = ("--include", "**", "--exclude", "**") if any(included for included, _pattern in found) else ()
+    return (*words, *more, *end)
 
 
 Judge = t.Callable[[bytes, os.stat_result], Verdict]
@@ -198,7 +204,7 @@ def _set_end(pattern: str, start: int) -> int:
 def relative(rules: t.Sequence[str]) -> tuple[str, ...]:
     """``"+ pattern"`` and ``"- pattern"``, relative to the source, as duplicity's arguments for a restore: the first that
     matches a path decides, and what no rule matches is restored."""
-    found: list[str] = []
+    found: list[Rule] = []
     for rule in rules:
         sign, _, pattern = rule.partition(" ")
         parts = pattern.split("/")
@@ -207,5 +213,6 @@ def relative(rules: t.Sequence[str]) -> tuple[str, ...]:
                 f"selection '{rule}' is not understood: write '+ pattern' or '- pattern', relative to the source, without "
                 "a slash at its ends."
             )
-        found += ["--include" if sign == "+" else "--exclude", pattern]
-    return tuple(found)
+        found.append((sign == "+", pattern))
+    _refuse_idle_include(found)
+    return _words(found)

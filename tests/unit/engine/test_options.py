@@ -68,6 +68,19 @@ def test_rules_are_taken_in_order_and_the_witness_agrees(node: Node) -> None:
     assert node.proven(tree)["comparison"]["differences"] == 0
 
 
+def test_an_include_does_not_drop_the_other_files(node: Node) -> None:
+    """duplicity alone would: it takes them for folders to look into, in a backup and in a restore."""
+    (node.source / "picture.jpg").touch()
+    node.backup(select=["+ **.php", f"- {node.source}/folder"])
+    assert names(node.restore()) == ["page.php", "picture.jpg"]
+    (node.source / "late").touch()
+    node.backup()
+    tree = node.restore(select=["+ **.php", "- late"])
+    assert names(tree) == ["folder", "folder/old", "page.php", "picture.jpg"]
+    with pytest.raises(Refused, match=r"'select' ends with the include '\*\*.php', which changes nothing"):
+        node.restore(select=["+ **.php"])
+
+
 def test_marked_folders_and_presets_are_left_out(node: Node) -> None:
     for name in ("big/.nobackup", "big/x", "blog/wp-content/cache/p", "blog/wp-content/uploads/photo.jpg"):
         (node.source / name).parent.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ def test_accepted(case: dict[str, t.Any]) -> None:
     found = profile.from_dict("site", data)
     VALIDATOR.validate(data)
     for key, value in data.items():
-        if key not in ("store", *profile._SELECTING):
+        if key not in ("store", *profile.SELECTING):
             assert getattr(found, key) == value
 
 
@@ -59,7 +59,7 @@ def test_the_schema_is_one_and_its_example_is_a_profile() -> None:
     standard = profile.from_dict("site", GOOD)
     for key, rule in SCHEMA["properties"].items():
         assert rule.get("description")
-        if "default" in rule and key not in profile._SELECTING:
+        if "default" in rule and key not in profile.SELECTING:
             assert getattr(standard, key) == rule["default"]
     assert standard.selection == EVERYTHING
     same_ranges(SCHEMA["properties"], profile.FIELDS)
