@@ -22,6 +22,7 @@ from itertools import groupby
 from . import presets
 from .errors import Refused
 
+_OWN_WORDS = re.compile("ignorecase:", re.IGNORECASE)  # duplicity's, before a pattern; we have no such rule
 Rule = tuple[bool, str]  # included, pattern
 
 
@@ -55,8 +56,7 @@ def rules(
         if name not in presets.PRESETS:
             raise Refused(f"preset '{name}' is unknown: use {', '.join(presets.PRESETS)}.")
     found += [(False, pattern) for pattern in (*exclude, *presets.patterns(tuple(names)))]
-    for included, pattern in found:
-        _check(source, included, pattern)
+    found = [(included, _whole(source, included, pattern)) for included, pattern in found]
     _refuse_idle_include(found)
     return tuple(found)
 
@@ -75,21 +75,35 @@ def _rule(line: str) -> Rule:
     return line[0] == "+", line[2:]
 
 
-def _check(source: str, included: bool, pattern: str) -> None:
-    """Refuse a pattern that could never match below ``source``: duplicity would stop at it, in its own words."""
+def _whole(source: str, included: bool, pattern: str) -> str:
+    """The pattern with the source before it, if it is relative. Refused is one that could never match below the source, at
+    which duplicity would stop in its own words."""
     what = "include" if included else "exclude"
-    inside = source == "/" or pattern.startswith(source.rstrip("/") + "/")
-    if not (inside or pattern.startswith("**")) or "//" in pattern or "\n" in pattern or pattern.endswith("/"):
+    top = source.rstrip("/")
+    whole = pattern if pattern.startswith(("/", "**")) else f"{_quoted(top)}/{pattern}"
+    inside = whole is not pattern or whole.startswith(("**", top + "/"))
+    if (
+        not inside
+        or {"", ".", ".."} & set(pattern.removeprefix("/").split("/"))
+        or "\n" in pattern
+        or _OWN_WORDS.match(pattern)
+    ):
         raise Refused(
-            f"{what} pattern '{pattern}' cannot match below {source}: start it with {source.rstrip('/')}/ or **, "
-            "and end it without a slash."
+            f"{what} pattern '{pattern}' cannot match below {source}: start it with {top}/ or **, or write it relative "
+            "to the source, and end it without a slash."
         )
     try:
-        re.compile(_regex(pattern))
+        re.compile(_regex(whole))
     except re.error as error:
         raise Refused(
             f"{what} pattern '{pattern}' is not understood: {error.msg}; write the range from low to high."
         ) from None
+    return whole
+
+
+def _quoted(path: str) -> str:
+    """A pattern that matches this path alone."""
+    return re.sub(r"([*?[])", r"[\1]", path)
 
 
 def check_names(names: t.Sequence[str]) -> None:
