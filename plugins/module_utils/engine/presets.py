@@ -3,9 +3,9 @@
 """What may be left out of the trees of well-known applications, each pattern with its reason. Data, and nothing else.
 
 A line is here only if the application makes the files again by itself, without a build and without a person. So code
-and static files that only a deployment makes (Magento's ``generated`` and ``pub/static``) stay in the backup, and so
-does whatever a person has uploaded. Patterns are as specific as they can be: a bare ``**/cache`` would also match the
-source code of a plugin.
+and static files that only a deployment makes (Magento's ``generated``, ``pub/static`` and ``var/view_preprocessed``, whose
+minified templates production mode only reads) stay in the backup, and so does whatever a person has uploaded. Patterns
+are as specific as they can be: a bare ``**/cache`` would also match the source code of a plugin.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ PRESETS: dict[str, dict[str, str]] = {
         "**/var/cache": "all cached objects but pages; the shop fills it again (Adobe: clear directories)",
         "**/var/page_cache": "the full page cache; filled again by visits",
         "**/var/full_page_cache": "the same in Magento 1 and OpenMage",
-        "**/var/view_preprocessed": "templates and styles while static files are made; made again with them",
         "**/var/session": "visitors' sessions, where they are kept in files; a restored shop starts new ones",
         "**/media/catalog/product/cache": "resized product images; made again from media/catalog/product on demand",
     },
