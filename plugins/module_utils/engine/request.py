@@ -114,7 +114,9 @@ def _info(values: Values, layout: Layout) -> dict[str, t.Any]:
             raise Refused(f"'{key}' belongs to a list of files: set files to true.")
     if "profile" in values:
         settings = profile.load(values["profile"], layout)
-        return _described(settings.store, settings.name, settings.node, settings.full_period)
+        return _described(
+            settings.store, settings.name, settings.node, settings.full_period, settings.full_every_incrementals
+        )
     with target.location(values) as location:
         corner = target.corner_of(location)
         if corner is None:
@@ -137,12 +139,14 @@ def _files(values: Values, layout: Layout) -> dict[str, t.Any]:
     }
 
 
-def _described(corner: Location, name: str | None, node: str | None, period: timedelta | None) -> dict[str, t.Any]:
+def _described(
+    corner: Location, name: str | None, node: str | None, period: timedelta | None, most: int = 0
+) -> dict[str, t.Any]:
     store = open_store(corner)
     prefix = f"repo/{name}/" if name else ""
     collection = chains.collect(store.list(prefix), prefix)
     records, complaints = record.read_all(store, f"records/{name}/") if name else ([], [])
-    described = info.describe(collection, records, times.now(), period, f"{node}/{name}")
+    described = info.describe(collection, records, times.now(), period, f"{node}/{name}", most)
     message = f"{len(described['points'])} restore point(s), the newest of {described['newest'] or 'never'}."
     return {"failed": False, "changed": False, "msg": message, "warnings": complaints, **described}
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, info, schedule
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.record import Object, Record
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import StoredObject
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.times import stamp
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 FULL, INC, LATER = "20261121T020000Z", "20261122T020000Z", "20261123T020000Z"
@@ -102,6 +103,13 @@ def test_orphans_and_foreign_objects_are_named() -> None:
 
 
 @pytest.mark.parametrize("days", [1, 6.5, 7, 30])
+def test_a_long_chain_makes_a_full_due_at_once() -> None:
+    chain = chains.collect([*full(FULL), *incremental(FULL, INC)])
+    for most, due in ((0, False), (2, False), (1, True)):
+        found = info.describe(chain, [], NOW, timedelta(days=3000), "node1/site", most)
+        assert (found["next_full"] == stamp(NOW)) == due
+
+
 @given(
     last=st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(timezone.utc)),  # noqa: DTZ001 - hypothesis adds the zone
     key=st.text(max_size=20),

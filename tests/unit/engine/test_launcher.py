@@ -22,12 +22,12 @@ launcher = importlib.util.module_from_spec(spec)
 
 
 def launched(code: str, *arguments: str, **environment: str) -> t.Any:
-    """Run ``code`` with the launcher imported; returns what it prints as JSON."""
+    """Run ``code`` with the launcher imported; returns what it prints last, as JSON."""
     program = f"{_START}spec.loader.exec_module(launcher)\n{code}"
     argv = [sys.executable, "-c", program, command.LAUNCHER, *arguments]
     done = subprocess.run(argv, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_access_is_judged_by_the_effective_ids() -> None:
