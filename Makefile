@@ -16,10 +16,10 @@ export ANSIBLE_CONFIG = $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
-.PHONY: help demo test lint sanity unit molecule lab-up lab-down lab-ssh bench-module dist release pins clean ready-run ready-dev ready-tools
+.PHONY: help demo test lint sanity unit molecule lab-up lab-down lab-ssh bench-module bench-compression dist release pins clean ready-run ready-dev ready-tools
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ready-run ## a fleet in containers, backed up, restored elsewhere and compared; LAB=demo
 	@lab/demo
@@ -37,6 +37,9 @@ sanity: ready-tools ## ansible-test sanity alone, on a copy of the collection wi
 
 unit: ready-tools ## unit tests alone; ARGS='-k chains'
 	@pytest tests/unit $(ARGS)
+
+bench-compression: ready-dev ## the tables behind compression_level and volume_mib; ARGS='--mib 200'
+	@PYTHONPATH=collections tests/benchmarks/bench_compression.py $(ARGS)
 
 molecule: ready-dev ## the scenarios of molecule/ on a lab of their own; SCENARIO=default
 	@scripts/molecule $(SCENARIO)

@@ -40,6 +40,26 @@ options:
       credentials_file:
         description: Path on the host of a credentials file in AWS form, instead of the two keys.
         type: str
+      storage_class:
+        description: Storage class of volumes. Only those that give an object back at once.
+        type: str
+        choices: [STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER_IR]
+      sse:
+        description: Server-side encryption to ask for with every object.
+        type: str
+        choices: [AES256, 'aws:kms']
+      sse_kms_key_id:
+        description: Id of the key for C(sse=aws:kms), which needs one.
+        type: str
+      num_retries:
+        description: How often duplicity tries a call. The engine's default is 3.
+        type: int
+      retry_delay:
+        description: Seconds between these. The engine's default is 5.
+        type: int
+      max_attempts:
+        description: How often boto3 tries each of them, with growing pauses. The engine's default is 10.
+        type: int
 requirements:
   - The Lifeboat engine of the same version on the host (role P(lifeboat.fleet.duplicity#role)).
 """

@@ -23,6 +23,15 @@ STORE: dict[str, t.Any] = {
         "access_key": {"type": "str", "no_log": False},  # an id, not a secret
         "secret_key": {"type": "str", "no_log": True},
         "credentials_file": {"type": "str"},
+        "storage_class": {
+            "type": "str",
+            "choices": ["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"],
+        },
+        "sse": {"type": "str", "choices": ["AES256", "aws:kms"]},
+        "sse_kms_key_id": {"type": "str"},
+        "num_retries": {"type": "int"},
+        "retry_delay": {"type": "int"},
+        "max_attempts": {"type": "int"},
     },
 }
 

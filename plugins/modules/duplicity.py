@@ -33,9 +33,57 @@ options:
     description: Folder to back up. Needed with O(target) for O(operation=backup) and for O(compare_data).
     type: path
   exclude:
-    description: Patterns to leave out of a backup to a O(target), as duplicity understands them.
+    description:
+      - Patterns to leave out of a backup to a O(target), as duplicity understands them. Relative to O(source), or starting
+        with it or with V(**).
     type: list
     elements: str
+  presets:
+    description: Applications whose caches, sessions and generated media are left out. C(docs/options.md) lists the patterns.
+    type: list
+    elements: str
+    choices: [magento, wordpress, mediawiki]
+  exclude_if_present:
+    description: Names of files. A folder that holds one of them is left out whole.
+    type: list
+    elements: str
+  exclude_device_files:
+    description: Leave out block and character devices.
+    type: bool
+  one_file_system:
+    description: Leave out what is mounted below O(source).
+    type: bool
+  volume_mib:
+    description: Size of a volume in MiB. A backup needs room for about O(concurrency) + 2 of them. The engine's default is 50.
+    type: int
+  compression_level:
+    description: Of encrypted sets, 0 to 9. The engine's default is 1.
+    type: int
+  concurrency:
+    description: Uploads at a time beside the main process. The engine's default is 2.
+    type: int
+  upload_kib_per_second:
+    description: Limit of all uploads together to an V(s3://) O(target). 0 sets none.
+    type: int
+  full_every_days:
+    description: With O(mode=auto), the period in which one full is made. The engine's default is 7.
+    type: float
+  full_every_incrementals:
+    description: With O(mode=auto), make a full also when the newest chain has so many incrementals. 0 sets no limit.
+    type: int
+  skip_if_unchanged:
+    description: With O(mode=auto), make no set while the source is what the newest set holds; C(changed) is then false.
+    type: bool
+  nice:
+    description: How far the run steps back for the processor, 0 to 19.
+    type: int
+  ionice:
+    description: How far it steps back for the disk.
+    type: str
+    choices: [idle, best-effort]
+  tmpdir:
+    description: Folder for temporary files, instead of the engine's cache.
+    type: path
   encryption:
     description: OpenPGP keys for a O(target), or the private key for reading a O(profile). Without any, sets are stored in clear.
     type: dict
@@ -59,8 +107,9 @@ options:
     type: str
   select:
     description:
-      - Restore only a selection of the paths, by rules V(+ pattern) and V(- pattern), relative to the source. The first rule
-        that matches decides; what no rule matches is restored. End with V(- **) to restore nothing else.
+      - Take only a selection of the paths, by rules V(+ pattern) and V(- pattern), relative to the source. The first rule
+        that matches decides; what no rule matches is taken. End with V(- **) to take nothing else.
+      - With O(operation=backup) and a O(target), O(exclude) and O(presets) come after these rules.
     type: list
     elements: str
   time:
@@ -212,11 +261,32 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._engine import STORE, ask, request
 
+# What a backup takes of its source, and how it runs: with a target only, a profile has its own.
+SELECTING = {
+    "select": {"type": "list", "elements": "str"},
+    "exclude": {"type": "list", "elements": "str"},
+    "presets": {"type": "list", "elements": "str", "choices": ["magento", "wordpress", "mediawiki"]},
+    "exclude_if_present": {"type": "list", "elements": "str"},
+    "exclude_device_files": {"type": "bool"},
+    "one_file_system": {"type": "bool"},
+}
+RUNNING = {
+    "volume_mib": {"type": "int"},
+    "compression_level": {"type": "int"},
+    "concurrency": {"type": "int"},
+    "upload_kib_per_second": {"type": "int"},
+    "full_every_days": {"type": "float"},
+    "full_every_incrementals": {"type": "int"},
+    "skip_if_unchanged": {"type": "bool"},
+    "nice": {"type": "int"},
+    "ionice": {"type": "str", "choices": ["idle", "best-effort"]},
+    "tmpdir": {"type": "path"},
+}
 # What each operation takes, beside the options that all of them have.
 OPTIONS = {
-    "backup": ("source", "exclude", "mode"),
+    "backup": ("source", *SELECTING, *RUNNING, "mode"),
     "restore": ("dest", "path", "select", "time", "replace"),
-    "verify": ("dest", "time", "compare_data", "source", "exclude"),
+    "verify": ("dest", "time", "compare_data", "source", *SELECTING),
 }
 COMMON = ("operation", "profile", "target", "store", "encryption", "timeout", "stall_timeout")
 
@@ -227,7 +297,8 @@ def argument_spec():
         "profile": {"type": "str"},
         "target": {"type": "str"},
         "source": {"type": "path"},
-        "exclude": {"type": "list", "elements": "str"},
+        **SELECTING,
+        **RUNNING,
         "store": STORE,
         "encryption": {
             "type": "dict",
@@ -239,7 +310,6 @@ def argument_spec():
         "mode": {"type": "str", "choices": ["auto", "full", "incremental"], "default": "auto"},
         "dest": {"type": "path"},
         "path": {"type": "str"},
-        "select": {"type": "list", "elements": "str"},
         "time": {"type": "str"},
         "replace": {"type": "str", "choices": ["false", "true", "in_place"], "default": "false"},
         "compare_data": {"type": "bool", "default": False},

@@ -8,32 +8,20 @@ import glob
 import json
 import os
 import shutil
+import stat
 import time
-import typing as t
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from . import chains, command, execute, installed, lock, outcome, record, reporter, witness
+from . import chains, command, execute, installed, lock, outcome, priority, record, reporter, space, witness
+from .choice import MODES, Choice, choose, still_stands
 from .errors import LifeboatError, Refused
 from .keyring import Keyring
 from .profile import Layout, Profile
 from .record import Object, Record
 from .result import Result
-from .schedule import full_is_due
-from .selection import matcher
 from .store import ObjectStore, open_store
 from .times import now, stamp
-
-MODES = ("auto", "full", "incremental")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The mode that will run and why it is not the one a user might expect (or None)."""
-
-    mode: str
-    chain: chains.Chain | None
-    reason: str | None = None
 
 
 def run(profile: Profile, wish: str, public_key: bytes | None, layout: Layout) -> Result:
@@ -47,21 +35,21 @@ def run(profile: Profile, wish: str, public_key: bytes | None, layout: Layout) -
         given = ring.import_keys(public_key) if public_key else []
         if profile.fingerprint is not None and profile.fingerprint not in given:
             raise LifeboatError("the node's public key is not the one in its profile: roll the node out again.")
-        # a killed run leaves its temporary volumes behind
-        shutil.rmtree(os.path.join(cache, "tmp"), ignore_errors=True)
-        os.makedirs(os.path.join(cache, "tmp"), mode=0o700)
+        temporary = _temporary(profile, cache)
         # and duplicity would resume its set, in which two states of the source are mixed: no witness fits that
         for partial in glob.glob(os.path.join(glob.escape(cache), "archive", "repository", "*.part*")):
             os.unlink(partial)
         work = command.Workspace(
             archive=os.path.join(cache, "archive"),
-            temporary=os.path.join(cache, "tmp"),
-            log=os.path.join(cache, "tmp", "machine.log"),
-            objects=os.path.join(cache, "tmp", "objects.jsonl"),
+            temporary=temporary,
+            log=os.path.join(temporary, "machine.log"),
+            objects=os.path.join(temporary, "objects.jsonl"),
             gnupghome=ring.home,
         )
         try:
-            return _Run(profile, wish, state, work, ring, descriptor).all()
+            slow = priority.lower(profile.nice, profile.ionice)
+            result = _Run(profile, wish, state, work, ring, descriptor).all()
+            return replace(result, warnings=[*result.warnings, *slow])
         finally:
             shutil.rmtree(work.temporary, ignore_errors=True)
 
@@ -79,6 +67,22 @@ def folders(layout: Layout, name: str) -> tuple[str, str]:
     return made[0], made[1]
 
 
+def _temporary(profile: Profile, cache: str) -> str:
+    """An empty folder for this run's temporary files."""
+    if profile.tmpdir is not None and not os.path.isdir(profile.tmpdir):
+        raise Refused(f"there is no folder {profile.tmpdir}: correct 'tmpdir' of the profile.")
+    path = os.path.join(profile.tmpdir, f"lifeboat-{profile.name}") if profile.tmpdir else os.path.join(cache, "tmp")
+    # a killed run leaves its temporary volumes behind
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        os.mkdir(path, mode=0o700)
+    except OSError as error:
+        raise LifeboatError(
+            f"cannot make {path}: {error.strerror}; let this run's user write there, or correct 'tmpdir' of the profile."
+        ) from error
+    return path
+
+
 def _check_source(source: str) -> None:
     try:
         empty = not os.listdir(source)
@@ -88,58 +92,6 @@ def _check_source(source: str) -> None:
         raise Refused(
             f"the source {source} is empty: is it not mounted? An empty folder is not backed up over a full one."
         )
-
-
-def choose(
-    profile: Profile,
-    wish: str,
-    collection: chains.Collection,
-    records: t.Sequence[Record],
-    cached: t.Collection[str],
-    moment: datetime,
-) -> Choice:
-    """Full or incremental, by the store's listing, the records, the names in duplicity's cache and the clock. Pure."""
-    latest = max(collection.chains, key=lambda chain: chain.time, default=None)
-    obstacle = _obstacle(latest, records, cached, encrypted=profile.fingerprint is not None)
-    if wish == "full" or (obstacle and wish == "auto"):
-        return Choice("full", None, obstacle if latest and wish == "auto" else None)
-    if obstacle or latest is None:
-        raise Refused(f"an incremental is not possible: {obstacle}; run with mode full.")
-    if wish == "auto" and full_is_due(
-        moment, latest.sets[0].moment, profile.full_period, f"{profile.node}/{profile.name}"
-    ):
-        return Choice("full", None)
-    return Choice("incremental", latest)
-
-
-def _obstacle(
-    chain: chains.Chain | None, records: t.Sequence[Record], cached: t.Collection[str], *, encrypted: bool
-) -> str | None:
-    """Why nothing may be built on this chain, or None. Damage must not be built upon in silence (facts: guard 3)."""
-    if chain is None:
-        return "there is no full yet"
-    for item in chain.sets:
-        if item.gaps:
-            return f"set {item.time} lacks {', '.join(item.gaps)}"
-    stored = {item.name: item.bytes for one in chain.sets for item in one.objects}
-    for entry in record.points(records):
-        if entry.chain == chain.time:
-            lost = [item.name for item in entry.objects if stored.get(item.name) != item.bytes]
-            if lost:
-                return f"set {entry.set_time} lost {lost[0]}"
-    return _closed(chain, cached, encrypted=encrypted)
-
-
-def _closed(chain: chains.Chain, cached: t.Collection[str], *, encrypted: bool) -> str | None:
-    """Why this run's key (or its having none) does not fit the chain, or None."""
-    if not encrypted:
-        mixed = any(one.name.endswith(".gpg") for item in chain.sets for one in item.objects)
-        return f"chain {chain.time} is encrypted and this backup is not" if mixed else None
-    for item in chain.sets:
-        # without the private key a lost cache cannot be rebuilt from the store (facts: guard 17)
-        if not any("signatures" in name and f"{item.time}.sigtar" in name for name in cached):
-            return f"the cache does not hold the signatures of {item.time} for this key"
-    return None
 
 
 @dataclass
@@ -159,12 +111,14 @@ class _Run:
         records = [] if self.profile.bare else record.read_all(store, self.profile.records)[0]
         started = self._after(stored)
         choice = choose(self.profile, self.wish, stored, records, self._cached(), started)
-        excluded = matcher(self.profile.exclude)
         last = self._last()
         reporter.phase("counting")
-        before = witness.walk(self.profile.source, excluded)
+        before = witness.walk(self.profile.source, self.profile.selection)
         if len(before) == 1:
             raise Refused(f"the exclude patterns leave nothing of {self.profile.source}: correct them.")
+        if (newest := still_stands(self.profile, self.wish, choice, last, before)) is not None:
+            return self._nothing_made(store, started, choice, newest, before)
+        space.check(space.needs(self.profile, choice.mode, before, self.work.temporary, self.work.archive))
         if choice.chain is not None:
             self._read_closely(witness.closely(before, last, choice.chain.sets[-1].moment.timestamp() - 2))
         if choice.mode == "full" and os.path.exists(self._key_note):
@@ -183,7 +137,7 @@ class _Run:
         if verdict.outcome is outcome.Outcome.FAILED or made is None or chain is None:
             self._publish(store, entry, started)
             return Result(entry, True, f"The backup failed: {verdict.failure}", outcome.detail(finished), warnings)
-        after = witness.walk(self.profile.source, excluded)
+        after = witness.walk(self.profile.source, self.profile.selection)
         seen = witness.observe(self.profile.source, before, after, last, _day(started))
         warnings += _doubts(seen)
         entry = replace(
@@ -206,7 +160,7 @@ class _Run:
     def _duplicity(self, mode: str) -> execute.Finished:
         return execute.run(
             command.backup(self.profile, mode, self.work),
-            command.environment(self.profile.store, self.work, os.environ),
+            command.environment(self.profile.store, self.work, os.environ, upload=command.upload_share(self.profile)),
             log=self.work.log,
             timeout=self.profile.timeout,
             stall_timeout=self.profile.stall_timeout,
@@ -295,9 +249,9 @@ class _Run:
             "source": self.profile.source,
             "set_time": done.set_time,
         }
+        data = witness.dump(seen)
+        _write(os.path.join(self.state, "witness.gz"), data)
         if not self.profile.bare:
-            data = witness.dump(seen)
-            _write(os.path.join(self.state, "witness.gz"), data)
             name = record.witness_name(self.profile.records, started)
             if self.profile.fingerprint is not None:
                 data = self.ring.encrypt(data, [self.profile.fingerprint])
@@ -309,6 +263,26 @@ class _Run:
         self._publish(store, done, started)
         message = f"Backed up {done.files} files in a new {done.mode} of {done.set_time}."
         return Result(done, True, message, warnings=warnings)
+
+    def _nothing_made(
+        self, store: ObjectStore, started: datetime, choice: Choice, newest: str, tree: witness.Tree
+    ) -> Result:
+        """The record of a look that found nothing new: it has no mode and no objects, and names the point that stands."""
+        sizes = [status.st_size for status in tree.values() if stat.S_ISREG(status.st_mode)]
+        entry = Record(
+            operation="backup",
+            outcome="ok",
+            started=stamp(started),
+            seconds=_since(started),
+            node=self.profile.node,
+            profile=None if self.profile.bare else self.profile.name,
+            set_time=newest,
+            chain=choice.chain.time if choice.chain else None,
+            files=len(sizes),
+            bytes=sum(sizes),
+        )
+        self._publish(store, entry, started)
+        return Result(entry, False, f"Nothing has changed since {newest}: that restore point stands, no set was made.")
 
     def _publish(self, store: ObjectStore, entry: Record, started: datetime) -> None:
         if not self.profile.bare:

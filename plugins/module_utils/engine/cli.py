@@ -151,8 +151,11 @@ def _status(arguments: argparse.Namespace) -> int:
             print(f"{name}: the run of {entry['started']} FAILED: {answer['msg']}")
             worst = 1
         else:
-            hours = (times.now() - times.parse_stamp(entry["set_time"])).total_seconds() / 3600
-            print(f"{name}: {entry['mode']} of {entry['set_time']} ({hours:.1f} h old), {entry['files']} files")
+            made = entry["mode"] is not None  # else it looked, and nothing had changed
+            hours = (times.now() - times.parse_stamp(entry["set_time" if made else "started"])).total_seconds() / 3600
+            what = f"{entry['mode']} of" if made else "unchanged since"
+            age = f"{hours:.1f} h old" if made else f"looked {hours:.1f} h ago"
+            print(f"{name}: {what} {entry['set_time']} ({age}), {entry['files']} files")
     return worst
 
 

@@ -7,6 +7,7 @@ Secrets are in neither: keys are in a private keyring (GNUPGHOME), the store's k
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import typing as t
@@ -45,8 +46,20 @@ def repository_url(location: Location) -> str:
     return f"lifeboat://{parts.netloc}{parts.path}" if parts.scheme == "s3" else location.url
 
 
-def environment(location: Location, workspace: Workspace, base: t.Mapping[str, str]) -> dict[str, str]:
-    """The whole environment: nothing of the caller's is inherited but PATH.
+def upload_share(profile: Profile) -> int:
+    """Bytes per second that each uploading process may send; 0 sets no limit. Pure.
+
+    With workers, the main process uploads no volumes, only what is small: manifests and signatures at the end.
+    """
+    if profile.upload_kib_per_second == 0:
+        return 0
+    return max(1, profile.upload_kib_per_second * 1024 // max(1, profile.concurrency))
+
+
+def environment(
+    location: Location, workspace: Workspace, base: t.Mapping[str, str], *, upload: int = 0
+) -> dict[str, str]:
+    """The whole environment: nothing of the caller's is inherited but PATH. ``upload`` limits each process's uploads.
 
     PASSPHRASE is set and empty: unset, duplicity asks for one on a terminal and fails without (facts: guard 17).
     """
@@ -71,9 +84,12 @@ def environment(location: Location, workspace: Workspace, base: t.Mapping[str, s
             "LIFEBOAT_OBJECTS": workspace.objects,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_MAX_ATTEMPTS": "10",
+            "AWS_MAX_ATTEMPTS": str(location.max_attempts),
             "AWS_RETRY_MODE": "standard",
         }
+        how = {"extra": location.server_side_encryption, "storage_class": location.storage_class, "bandwidth": upload}
+        if any(how.values()):
+            env["LIFEBOAT_UPLOAD"] = json.dumps(how)
         if location.credentials_file:
             env["AWS_SHARED_CREDENTIALS_FILE"] = location.credentials_file
         if location.ca_bundle:
@@ -85,7 +101,7 @@ def _common(location: Location, workspace: Workspace) -> tuple[str, ...]:
     arguments: tuple[str, ...] = (
         *("--archive-dir", workspace.archive, "--name", "repository"),
         *("--tempdir", workspace.temporary, "--log-file", workspace.log),
-        *("--num-retries", "3", "--backend-retry-delay", "5"),
+        *("--num-retries", str(location.num_retries), "--backend-retry-delay", str(location.retry_delay)),
     )
     if location.scheme == "s3":
         if location.endpoint_url:
@@ -112,7 +128,7 @@ def backup(profile: Profile, mode: str, workspace: Workspace) -> tuple[str, ...]
         *_common(profile.repository, workspace),
         *_encryption(profile.fingerprint, profile.compression_level),
         *("--volsize", str(profile.volume_mib), "--concurrency", str(profile.concurrency)),
-        *selection.arguments(profile.exclude),
+        *selection.arguments(profile.selection),
         profile.source,
         repository_url(profile.repository),
     )

@@ -13,6 +13,7 @@ from . import chains, record
 from .errors import LifeboatError
 from .record import Record
 from .store import Location, ObjectStore, open_store
+from .times import parse_stamp
 
 _READERS = 16  # requests under way; boto3's pool holds as many connections
 
@@ -144,6 +145,12 @@ def drilled(entries: t.Iterable[t.Mapping[str, t.Any]]) -> dict[Wanted, str]:
     return newest
 
 
+def _covered(records: t.Iterable[Record], newest: Record) -> datetime:
+    """Until when a restore of the newest point gives the source's state: a later run may have found it unchanged."""
+    looks = (r for r in records if r.operation == "backup" and r.outcome == "ok" and r.mode is None)
+    return max([newest.moment, *(parse_stamp(r.started) for r in looks if r.set_time == newest.set_time)])
+
+
 def status(corner: Corner, moment: datetime, rpo_hours: float, drilled: str | None = None) -> Row:
     """Judge one profile of one node. ``drilled``: time of the newest point that passed a drill."""
     wanted = corner.wanted
@@ -154,13 +161,13 @@ def status(corner: Corner, moment: datetime, rpo_hours: float, drilled: str | No
     last = max((r for r in corner.records if r.operation == "backup"), key=lambda r: r.started, default=None)
     if not recorded:
         why = (
-            f"its last run failed: {last.failure}"
+            f"its last run failed: {last.failure or 'the restore point that it names has no record; run a full.'}"
             if last
             else "no backup was ever recorded: is it rolled out, is its timer active?"
         )
         return replace(row, state="failed" if last else "never", reason=why)
     newest = recorded[-1]
-    age = (moment - newest.moment).total_seconds() / 3600
+    age = (moment - _covered(corner.records, newest)).total_seconds() / 3600
     chain_length = sum(1 for entry in recorded if entry.chain == newest.chain)
     stored = sum(item.bytes for chain in corner.collection.chains for one in chain.sets for item in one.objects)
     row = replace(

@@ -9,19 +9,25 @@ from datetime import datetime, timedelta
 
 from . import chains, record
 from .record import Record
-from .schedule import next_full
+from .schedule import is_long, next_full
 from .times import parse_stamp, stamp
 
 Described = dict[str, t.Any]
 
 
 def describe(
-    collection: chains.Collection, records: t.Sequence[Record], moment: datetime, period: timedelta | None, key: str
+    collection: chains.Collection,
+    records: t.Sequence[Record],
+    moment: datetime,
+    period: timedelta | None,
+    key: str,
+    most: int = 0,
 ) -> Described:
     """``{chains, points, orphans, foreign, newest, oldest, stored, next_full}``; sizes in bytes, ages in seconds.
 
     A set's ``missing`` is what its name shows (``gaps``) and what its record counts but the store no longer lists: volumes
-    lost at the end show only so. A restore point counts only if nothing up to it is missing.
+    lost at the end show only so. A restore point counts only if nothing up to it is missing. ``most``: incrementals after
+    which a full is due.
     """
     recorded = {entry.set_time: entry for entry in record.points(records)}
     described = [_chain(chain, recorded) for chain in collection.chains]
@@ -31,7 +37,12 @@ def describe(
         for item in _whole(chain["sets"])
     ]
     points.sort(key=lambda point: str(point["time"]))
-    last_full = max((parse_stamp(chain["time"]) for chain in described if _whole(chain["sets"])), default=None)
+    last = max(
+        (chain for chain in described if _whole(chain["sets"])), key=lambda chain: str(chain["time"]), default=None
+    )
+    due = next_full(parse_stamp(last["time"]), period, key) if last and period else None
+    if last and due and is_long(len(last["sets"]) - 1, most):
+        due = min(due, moment)
     return {
         "chains": described,
         "points": points,
@@ -40,7 +51,7 @@ def describe(
         "oldest": points[0]["time"] if points else None,
         "newest": points[-1]["time"] if points else None,
         "stored": sum(chain["stored"] for chain in described) + sum(item.bytes for item in collection.orphans),
-        "next_full": stamp(next_full(last_full, period, key)) if last_full and period else None,
+        "next_full": stamp(due) if due else None,
     }
 
 

@@ -2,10 +2,13 @@
 # Copyright: Lifeboat contributors
 """duplicity, started with our own S3 backend. Run as a script, never imported: ``python launcher.py <arguments>``.
 
-Seven things differ from stock duplicity; repositories do not:
+These things differ from stock duplicity; repositories do not:
 
 * Scheme ``lifeboat://bucket/prefix`` is duplicity's S3 backend without HeadBucket. That call carries no prefix, so a
   policy that limits ListBucket to a node's own prefix refuses it (facts, object stores: the HeadBucket trap).
+* Uploads use the storage class, the server-side encryption and the bandwidth that LIFEBOAT_UPLOAD names (JSON, see
+  ``command.environment``). duplicity's own options know no intelligent tiering, move manifests too, and set no bandwidth.
+  A refused upload is tried again as often as any other call; duplicity's own backend gives up at once.
 * What is uploaded is noted, one JSON line per object, in the file that LIFEBOAT_OBJECTS names: these lines become
   ``objects`` of the run record.
 * ``os.access`` judges by the effective ids, so that a service user with CAP_DAC_READ_SEARCH may read what it can read;
@@ -27,6 +30,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import sys
 import time
 import typing as t
@@ -34,6 +38,7 @@ import typing as t
 os.access = functools.partial(os.access, effective_ids=True)
 
 import boto3  # os.access must be set before duplicity is imported
+from boto3.s3.transfer import TransferConfig
 from duplicity import backend, config, dup_time, file_naming, log
 from duplicity.backends.s3_boto3_backend import S3Boto3Backend
 from duplicity.dup_collections import BackupSet
@@ -42,6 +47,7 @@ from duplicity.path import Path, ROPath
 # A warning of our own, which ``outcome`` knows by this number; duplicity's end at 13.
 LEFT_BEHIND = 119
 _left: set[bytes] = set()
+_VOLUME = re.compile(r"\.vol\d+\.difftar")
 
 
 class StrictS3Backend(S3Boto3Backend):
@@ -57,11 +63,11 @@ class StrictS3Backend(S3Boto3Backend):
         self.bucket = self.s3.Bucket(self.bucket_name)
 
     def _put(self, local_source_path: t.Any, remote_filename: bytes | str) -> None:
-        super()._put(local_source_path, remote_filename)
+        name = os.fsdecode(remote_filename)
+        self._upload(local_source_path.uc_name, name)
         journal = os.environ.get("LIFEBOAT_OBJECTS")
         if not journal:
             return
-        name = os.fsdecode(remote_filename)
         head = self.s3.meta.client.head_object(Bucket=self.bucket_name, Key=self.key_prefix + name)
         line = {
             "name": name,
@@ -75,6 +81,23 @@ class StrictS3Backend(S3Boto3Backend):
             os.write(descriptor, json.dumps(line).encode() + b"\n")
         finally:
             os.close(descriptor)
+
+    def _upload(self, path: str, name: str) -> None:
+        if not self.s3:
+            self.reset_connection()
+        how = json.loads(os.environ.get("LIFEBOAT_UPLOAD", "{}"))
+        extra = dict(how.get("extra", {}))
+        if how.get("storage_class") and _VOLUME.search(name):
+            extra["StorageClass"] = how["storage_class"]
+        transfer = TransferConfig(
+            multipart_chunksize=config.s3_multipart_chunk_size,
+            multipart_threshold=config.s3_multipart_chunk_size,
+            max_concurrency=config.s3_multipart_max_procs,
+            max_bandwidth=how.get("bandwidth") or None,
+            preferred_transfer_client="classic",  # the other one knows no bandwidth
+        )
+        target = self.s3.Object(self.bucket_name, self.key_prefix + name)
+        target.upload_file(path, ExtraArgs=extra, Config=transfer, Callback=self.tracker.progress_cb)
 
 
 def _sha256(path: bytes) -> str:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from .errors import LifeboatError, Refused
-from .selection import check_patterns
-from .store import Location, check_url
+from .fields import NONE, Field, check_fields
+from .selection import EVERYTHING, Selection, check_names, rules
+from .store import STORAGE_CLASSES, Location, check_url
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
@@ -35,7 +36,7 @@ class Profile:
     ``store`` is the node's own corner (``s3://bucket/nodes/<id>``); the repository is ``repo/<name>`` below it, records
     are in ``records/<name>``. A repository elsewhere (``bare``) has no corner and keeps no records: then ``store`` is the
     repository itself. ``fingerprint`` is the OpenPGP key that sets are encrypted to; None stores them in clear.
-    Sizes in MiB, times in seconds.
+    Sizes in MiB, times in seconds. What each option is for and why it has its default: docs/options.md.
     """
 
     name: str
@@ -44,11 +45,17 @@ class Profile:
     store: Location
     fingerprint: str | None
     bare: bool = False
-    exclude: tuple[str, ...] = ()
-    volume_mib: int = 200
+    selection: Selection = EVERYTHING
+    volume_mib: int = 50
     compression_level: int = 1
     concurrency: int = 2
+    upload_kib_per_second: int = 0
     full_every_days: float = 7
+    full_every_incrementals: int = 0
+    skip_if_unchanged: bool = False
+    nice: int = 0
+    ionice: str | None = None
+    tmpdir: str | None = None
     timeout: int = 20 * 3600
     stall_timeout: int = 1800
 
@@ -66,28 +73,44 @@ class Profile:
         return timedelta(days=self.full_every_days)
 
 
-@dataclass(frozen=True)
-class Field:
-    """How one key of a profile file is read: its type and the smallest value allowed."""
-
-    kind: type | tuple[type, ...]
-    least: float | None = None
-    required: bool = False
-
-
 FIELDS: dict[str, Field] = {
     "node": Field(str, required=True),
     "source": Field(str, required=True),
     "store": Field(dict, required=True),
-    "fingerprint": Field((str, type(None)), required=True),
+    "fingerprint": Field((str, NONE), required=True),
+    "select": Field(list),
     "exclude": Field(list),
-    "volume_mib": Field(int, 1),
-    "compression_level": Field(int, 0),
-    "concurrency": Field(int, 0),
+    "presets": Field(list),
+    "exclude_if_present": Field(list),
+    "exclude_device_files": Field(bool),
+    "one_file_system": Field(bool),
+    "volume_mib": Field(int, 1, 10240),
+    "compression_level": Field(int, 0, 9),
+    "concurrency": Field(int, 0, 64),
+    "upload_kib_per_second": Field(int, 0),
     "full_every_days": Field((int, float), 0.01),
+    "full_every_incrementals": Field(int, 0),
+    "skip_if_unchanged": Field(bool),
+    "nice": Field(int, 0, 19),
+    "ionice": Field((str, NONE), choices=("idle", "best-effort")),
+    "tmpdir": Field((str, NONE)),
     "timeout": Field(int, 60),
     "stall_timeout": Field(int, 10),
 }
+STORE_FIELDS: dict[str, Field] = {
+    "url": Field(str, required=True),
+    "endpoint_url": Field(str),
+    "region": Field(str),
+    "ca_bundle": Field(str),
+    "credentials_file": Field(str),
+    "storage_class": Field(str, choices=STORAGE_CLASSES),
+    "sse": Field(str, choices=("AES256", "aws:kms")),
+    "sse_kms_key_id": Field(str),
+    "num_retries": Field(int, 1, 100),
+    "retry_delay": Field(int, 0, 3600),
+    "max_attempts": Field(int, 1, 100),
+}
+SELECTING = ("select", "exclude", "presets", "exclude_if_present", "exclude_device_files", "one_file_system")
 
 
 def check_name(name: str) -> str:
@@ -102,41 +125,47 @@ def check_name(name: str) -> str:
 def from_dict(name: str, data: t.Mapping[str, t.Any]) -> Profile:
     """A checked profile from its JSON form; every complaint is a sentence that names the key."""
     check_name(name)
-    unknown = sorted(set(data) - set(FIELDS))
-    if unknown:
-        raise Refused(f"profile '{name}' has the unknown setting '{unknown[0]}': known are {', '.join(FIELDS)}.")
-    for key, rule in FIELDS.items():
-        if key not in data:
-            if rule.required:
-                raise Refused(f"profile '{name}' lacks the setting '{key}'.")
-            continue
-        value = data[key]
-        if not isinstance(value, rule.kind) or isinstance(value, bool):
-            raise Refused(f"profile '{name}': '{key}' has the wrong type ({type(value).__name__}).")
-        if rule.least is not None and t.cast(float, value) < rule.least:
-            raise Refused(f"profile '{name}': '{key}' must be at least {rule.least}.")
-    if data.get("compression_level", 1) > 9:
-        raise Refused(f"profile '{name}': 'compression_level' is a number from 0 to 9.")
+    check_fields(f"profile '{name}'", data, FIELDS)
     values = dict(data)
-    source = os.path.normpath(values["source"])
-    if not source.startswith("/"):
-        raise Refused(f"profile '{name}': source '{values['source']}' is not an absolute path.")
-    exclude = tuple(values.pop("exclude", ()))
-    check_patterns(source, exclude)
+    source = _absolute(name, "source", values.pop("source"))
+    if values.get("tmpdir") is not None:
+        values["tmpdir"] = _absolute(name, "tmpdir", values["tmpdir"])
+    selection = selection_of(source, {key: values.pop(key) for key in SELECTING if key in values})
     store = location(values.pop("store"))
-    values.pop("source")
-    return Profile(name=name, source=source, store=store, exclude=exclude, **values)
+    if values.get("upload_kib_per_second") and store.scheme != "s3":
+        raise Refused(f"profile '{name}': 'upload_kib_per_second' works for an s3:// store only: leave it out.")
+    return Profile(name=name, source=source, store=store, selection=selection, **values)
+
+
+def selection_of(source: str, chosen: t.Mapping[str, t.Any]) -> Selection:
+    """What of ``source`` the settings named in :data:`SELECTING` keep."""
+    names = tuple(chosen.get("exclude_if_present", ()))
+    check_names(names)
+    return Selection(
+        rules(source, chosen.get("select", ()), chosen.get("exclude", ()), chosen.get("presets", ())),
+        if_present=names,
+        one_file_system=chosen.get("one_file_system", False),
+        device_files=not chosen.get("exclude_device_files", False),
+    )
+
+
+def _absolute(name: str, key: str, path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise Refused(f"profile '{name}': {key} '{path}' is not an absolute path.")
+    return os.path.normpath(path)
 
 
 def location(data: t.Mapping[str, t.Any]) -> Location:
-    """A store's location from its JSON form ``{url, endpoint_url, region, ca_bundle, credentials_file}``."""
-    try:
-        place = Location(**{key: value for key, value in data.items() if value not in (None, "")})
-    except TypeError:
-        raise Refused(
-            "the store's settings need 'url' and know only endpoint_url, region, ca_bundle and credentials_file."
-        ) from None
+    """A store's location from its JSON form, a dict with the keys of :data:`STORE_FIELDS`."""
+    values = {key: value for key, value in data.items() if value not in (None, "")}
+    check_fields("the store", values, STORE_FIELDS)
+    place = Location(**values)
     check_url(place.url)
+    extra = next((key for key in ("storage_class", "sse", "sse_kms_key_id") if key in values), None)
+    if extra and place.scheme != "s3":
+        raise Refused(f"the store's setting '{extra}' works with s3:// only: leave it out.")
+    if (place.sse == "aws:kms") != (place.sse_kms_key_id is not None):
+        raise Refused("the store's settings 'sse: aws:kms' and 'sse_kms_key_id' need each other: give both or neither.")
     return place
 
 

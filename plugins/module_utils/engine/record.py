@@ -38,7 +38,8 @@ class Object:
 @dataclass(frozen=True)
 class Record:
     """See the module's text. ``set_time`` and ``chain`` (time of the chain's full) are stamps, or None where no set was
-    made or read; ``mode`` is full or incremental for backups; ``files`` and ``bytes`` count the source or the restored
+    made or read; ``mode`` is full or incremental for backups, and None for one that found the source unchanged and made
+    no set: then ``set_time`` names the point that still stands; ``files`` and ``bytes`` count the source or the restored
     tree; ``warnings`` are duplicity's codes with their counts; ``witness`` names the witness object."""
 
     operation: str

@@ -41,17 +41,9 @@ from .store import Location, open_store
 from .target import Values
 
 _KEYS = {
-    "backup": {
-        "mode",
-        "source",
-        "exclude",
-        "volume_mib",
-        "compression_level",
-        "concurrency",
-        "full_every_days",
-    },
+    "backup": {"mode", *profile.FIELDS} - {"node", "store", "fingerprint", "timeout", "stall_timeout"},
     "restore": {"dest", "path", "select", "time", "replace", "diff"},
-    "verify": {"dest", "time", "compare_data", "source", "exclude"},
+    "verify": {"dest", "time", "compare_data", "source", *profile.SELECTING},
     "info": {"files", "path", "time"},
 }
 _COMMON = {
@@ -125,7 +117,9 @@ def _info(values: Values, layout: Layout) -> dict[str, t.Any]:
             raise Refused(f"'{key}' belongs to a list of files: set files to true.")
     if "profile" in values:
         settings = profile.load(values["profile"], layout)
-        return _described(settings.store, settings.name, settings.node, settings.full_period)
+        return _described(
+            settings.store, settings.name, settings.node, settings.full_period, settings.full_every_incrementals
+        )
     with target.location(values) as location:
         corner = target.corner_of(location)
         if corner is None:
@@ -148,12 +142,14 @@ def _files(values: Values, layout: Layout) -> dict[str, t.Any]:
     }
 
 
-def _described(corner: Location, name: str | None, node: str | None, period: timedelta | None) -> dict[str, t.Any]:
+def _described(
+    corner: Location, name: str | None, node: str | None, period: timedelta | None, most: int = 0
+) -> dict[str, t.Any]:
     store = open_store(corner)
     prefix = f"repo/{name}/" if name else ""
     collection = chains.collect(store.list(prefix), prefix)
     records, complaints = record.read_all(store, f"records/{name}/") if name else ([], [])
-    described = info.describe(collection, records, times.now(), period, f"{node}/{name}")
+    described = info.describe(collection, records, times.now(), period, f"{node}/{name}", most)
     message = f"{len(described['points'])} restore point(s), the newest of {described['newest'] or 'never'}."
     return {"failed": False, "changed": False, "msg": message, "warnings": complaints, **described}
 
@@ -234,15 +230,13 @@ def _verify(values: Values, layout: Layout, origin: Origin, corner: target.Corne
 def _live(values: Values, layout: Layout) -> tuple[str, tuple[str, ...]]:
     """The live tree and duplicity's arguments for what a backup leaves out of it."""
     if "profile" in values:
-        for key in {"source", "exclude"} & values.keys():
+        for key in {"source", *profile.SELECTING} & values.keys():
             raise Refused(f"'{key}' is a setting of the profile: change it there, or give a target.")
         settings = profile.load(values["profile"], layout)
-        return settings.source, selection.arguments(settings.exclude)
+        return settings.source, selection.arguments(settings.selection)
     if "source" not in values:
         raise Refused("'compare_data' with a target needs 'source', the live folder to compare with.")
-    exclude = tuple(values.get("exclude", ()))
-    selection.check_patterns(values["source"], exclude)
-    return values["source"], selection.arguments(exclude)
+    return values["source"], selection.arguments(profile.selection_of(values["source"], values))
 
 
 def _nothing_done(operation: str, origin: Origin, message: str) -> Result:

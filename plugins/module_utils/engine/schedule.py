@@ -29,6 +29,11 @@ def full_is_due(now: datetime, last_full: datetime | None, period: timedelta, ke
     return last_full is None or slot(now, period, key) > slot(last_full, period, key)
 
 
+def is_long(incrementals: int, most: int) -> bool:
+    """True when a chain already has ``most`` incrementals; 0 sets no limit."""
+    return 0 < most <= incrementals
+
+
 def next_full(last_full: datetime, period: timedelta, key: str) -> datetime:
     """The moment from which the next run makes a full (to the second, rounded up)."""
     seconds = period.total_seconds()

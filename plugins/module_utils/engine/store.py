@@ -29,6 +29,8 @@ _NEXT_STEP = {
     "NoSuchKey": "the object is not there",
     "PreconditionFailed": "an object of that name exists and is never overwritten",
 }
+# Those that give an object back at once. From the others (GLACIER, DEEP_ARCHIVE) a restore would wait for hours.
+STORAGE_CLASSES = ("STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Location:
     """Where a store is, without any secret. ``url`` is ``s3://bucket/prefix`` or ``file:///folder``.
 
     ``credentials_file`` names a file in AWS shared-credentials form (profile ``default``); ``ca_bundle`` a PEM file.
+    ``storage_class`` is for volumes only: manifests, signatures and records are small and always in the bucket's
+    standard one. ``sse`` (``AES256`` or ``aws:kms``) is asked for with every object. A call is tried ``max_attempts`` times
+    by boto3, and what then failed ``num_retries`` times by duplicity, ``retry_delay`` seconds apart.
     """
 
     url: str
@@ -55,6 +60,12 @@ class Location:
     region: str = "us-east-1"
     ca_bundle: str | None = None
     credentials_file: str | None = None
+    storage_class: str | None = None
+    sse: str | None = None
+    sse_kms_key_id: str | None = None
+    num_retries: int = 3
+    retry_delay: int = 5
+    max_attempts: int = 10
 
     def below(self, path: str) -> Location:
         """The location of a folder in this one."""
@@ -63,6 +74,12 @@ class Location:
     @property
     def scheme(self) -> str:
         return urlsplit(self.url).scheme
+
+    @property
+    def server_side_encryption(self) -> dict[str, str]:
+        """What S3 is asked for with every object, in boto3's words."""
+        wanted = {"ServerSideEncryption": self.sse, "SSEKMSKeyId": self.sse_kms_key_id}
+        return {key: value for key, value in wanted.items() if value}
 
 
 def check_url(url: str) -> str:
@@ -198,9 +215,10 @@ class S3Store:
     def write(self, name: str, data: bytes, *, if_absent: bool = False) -> StoredObject:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        condition: dict[str, t.Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        more: dict[str, t.Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        more |= self.location.server_side_encryption
         try:
-            answer = self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data, **condition)
+            answer = self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data, **more)
         except (BotoCoreError, ClientError) as error:
             raise self._failure(f"write {self.prefix + name!r}", error) from error
         now = datetime.now(timezone.utc)

@@ -14,7 +14,7 @@ import typing as t
 import uuid
 from dataclasses import replace
 
-from . import backup, profile, reporter
+from . import backup, choice, profile, reporter
 from .errors import LifeboatError, Refused
 from .profile import Layout
 from .record import Record
@@ -28,8 +28,8 @@ def start(name: str, wish: str, layout: Layout | None = None) -> dict[str, t.Any
     """Start the unit, wait for it, and return its answer (``Result.to_dict``). Root only."""
     layout = layout or Layout()
     profile.load(name, layout)
-    if wish not in backup.MODES:
-        raise Refused(f"mode '{wish}' is unknown: use {', '.join(backup.MODES)}.")
+    if wish not in choice.MODES:
+        raise Refused(f"mode '{wish}' is unknown: use {', '.join(choice.MODES)}.")
     if os.geteuid() != 0:
         raise Refused("starting a backup needs root: use sudo.")
     unit = f"lifeboat-backup@{name}.service"

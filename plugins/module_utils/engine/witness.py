@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 
 from . import reporter
 from .errors import LifeboatError
+from .selection import EVERYTHING, Selection, Verdict, judge
 
 SCHEMA = 1
 RENEW_DAYS = 30
@@ -65,13 +66,15 @@ class Witness:
         return sum(entry.get("s", 0) for entry in self.entries.values())
 
 
-def walk(root: str, excluded: t.Callable[[bytes], bool] = lambda path: False) -> Tree:
+def walk(root: str, selection: Selection = EVERYTHING) -> Tree:
     """lstat of every path below ``root`` (and of the root) that duplicity would keep; sockets are left out, as it does.
 
     A folder that vanishes or cannot be listed is simply absent: the comparison of two walks shows it.
     """
     top = os.fsencode(root)
     found: Tree = {b".": os.stat(top)}
+    judged = judge(selection, found[b"."])
+    deferred: Tree = {}  # folders that are kept if something in them is
     pending = [top]
     while pending:
         folder = pending.pop()
@@ -80,17 +83,24 @@ def walk(root: str, excluded: t.Callable[[bytes], bool] = lambda path: False) ->
         except OSError:
             continue
         for entry in entries:
-            if excluded(entry.path):
-                continue
             try:
                 status = entry.stat(follow_symlinks=False)
             except OSError:
                 continue
             if stat.S_IFMT(status.st_mode) not in _TYPES:
                 continue
-            found[entry.path[len(top) :].lstrip(b"/")] = status
+            verdict = judged(entry.path, status)
+            if verdict is Verdict.LEAVE:
+                continue
+            name = entry.path[len(top) :].lstrip(b"/")
             if stat.S_ISDIR(status.st_mode):
                 pending.append(entry.path)
+            if verdict is Verdict.SCAN:
+                deferred[name] = status
+                continue
+            found[name] = status
+            while (name := os.path.dirname(name)) in deferred:
+                found[name] = deferred.pop(name)
     return found
 
 
@@ -118,6 +128,20 @@ def _same(one: os.stat_result, two: os.stat_result) -> bool:
         two.st_mtime_ns,
         two.st_ctime_ns,
     )
+
+
+def unchanged(before: Tree, last: Witness) -> bool:
+    """True if the tree is, path by path, what the last witness saw: ctime and inode tell any change, of content too."""
+    if before.keys() != last.entries.keys():
+        return False
+    return all("x" not in entry and _is(entry, before[path]) for path, entry in last.entries.items())
+
+
+def _is(entry: Entry, status: os.stat_result) -> bool:
+    seen = (entry["t"], entry["m"], entry["u"], entry["g"], entry.get("c"), entry.get("i"))
+    kind = _TYPES[stat.S_IFMT(status.st_mode)]
+    now = (kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_ctime_ns, status.st_ino)
+    return seen == now and (kind != "f" or entry.get("s") == status.st_size)
 
 
 def closely(before: Tree, last: Witness | None, since: float) -> list[bytes]:

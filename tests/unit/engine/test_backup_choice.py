@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import typing as t
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import backup, chains, profile
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, choice, profile, witness
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.record import Object, Record
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import StoredObject
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.times import stamp
 
 T0, T1, T2 = "20261101T021500Z", "20261102T021500Z", "20261103T021500Z"
 NOON = datetime(2026, 11, 3, 12, tzinfo=timezone.utc)
@@ -79,37 +81,88 @@ CHAIN = listing(f"full {T0}", f"inc {T0} {T1}")
 def test_choice(
     wish: str, objects: list[StoredObject], changes: dict[str, t.Any], mode: str, reason: str | None
 ) -> None:
-    choice = backup.choose(make_profile(**changes), wish, chains.collect(objects), [], [], NOON)
-    assert (choice.mode, choice.reason) == (mode, reason)
-    assert (choice.chain is None) == (mode == "full")
+    found = choice.choose(make_profile(**changes), wish, chains.collect(objects), [], [], NOON)
+    assert (found.mode, found.reason) == (mode, reason)
+    assert (found.chain is None) == (mode == "full")
 
 
 def test_an_incremental_without_a_full_is_refused() -> None:
     with pytest.raises(Refused, match="an incremental is not possible: there is no full yet; run with mode full"):
-        backup.choose(make_profile(), "incremental", chains.collect([]), [], [], NOON)
+        choice.choose(make_profile(), "incremental", chains.collect([]), [], [], NOON)
 
 
 def test_records_show_what_the_listing_cannot() -> None:
     entry = of_set(CHAIN, T0, T0)
     shrunk = [StoredObject(o.name, 9 if "vol1" in o.name and f"full.{T0}" in o.name else o.bytes, NOON) for o in CHAIN]
-    choice = backup.choose(make_profile(), "auto", chains.collect(shrunk), [entry], [], NOON)
-    assert choice.reason == f"set {T0} lost duplicity-full.{T0}.vol1.difftar.gz"
+    found = choice.choose(make_profile(), "auto", chains.collect(shrunk), [entry], [], NOON)
+    assert found.reason == f"set {T0} lost duplicity-full.{T0}.vol1.difftar.gz"
     # an older chain's record does not count against the newest one
     newer = [*listing(f"full {T2}")]
-    assert backup.choose(make_profile(), "auto", chains.collect(newer), [entry], [], NOON).mode == "incremental"
+    assert choice.choose(make_profile(), "auto", chains.collect(newer), [entry], [], NOON).mode == "incremental"
 
 
 @given(st.sets(st.sampled_from(cached(CHAIN))))
 def test_an_encrypted_incremental_needs_every_signature_in_the_cache(names: set[str]) -> None:
     settings = make_profile(fingerprint="A" * 40)
-    choice = backup.choose(settings, "auto", chains.collect(CHAIN), [], names, NOON)
-    assert choice.mode == ("incremental" if len(names) == 2 else "full")
+    found = choice.choose(settings, "auto", chains.collect(CHAIN), [], names, NOON)
+    assert found.mode == ("incremental" if len(names) == 2 else "full")
 
 
 def test_a_chain_that_is_encrypted_is_not_continued_in_clear() -> None:
     sealed = [StoredObject(item.name.removesuffix(".gz") + ".gpg", item.bytes, NOON) for item in CHAIN]
-    choice = backup.choose(make_profile(), "auto", chains.collect(sealed), [], [], NOON)
-    assert choice == backup.Choice("full", None, f"chain {T0} is encrypted and this backup is not")
+    found = choice.choose(make_profile(), "auto", chains.collect(sealed), [], [], NOON)
+    assert found == choice.Choice("full", None, f"chain {T0} is encrypted and this backup is not")
+
+
+@pytest.mark.parametrize(
+    ("most", "wish", "mode"),
+    [(0, "auto", "incremental"), (2, "auto", "incremental"), (1, "auto", "full"), (1, "incremental", "incremental")],
+)
+def test_a_full_is_due_when_the_chain_is_long(most: int, wish: str, mode: str) -> None:
+    settings = make_profile(full_every_incrementals=most)  # the chain has one
+    assert choice.choose(settings, wish, chains.collect(CHAIN), [], [], NOON).mode == mode
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.booleans())
+def test_a_full_is_due_by_whichever_comes_first(incrementals: int, most: int, slot_is_over: bool) -> None:
+    start = datetime(2026, 11, 1, tzinfo=timezone.utc)
+    days = [stamp(start + timedelta(minutes=number)) for number in range(incrementals + 1)]
+    objects = listing(f"full {days[0]}", *(f"inc {one} {two}" for one, two in pairwise(days)))
+    settings = make_profile(full_every_incrementals=most, full_every_days=0.5 if slot_is_over else 3000)
+    made = choice.choose(settings, "auto", chains.collect(objects), [], [], NOON)
+    assert (made.mode == "full") == (slot_is_over or 0 < most <= incrementals)
+
+
+LAST = witness.Witness({"set_time": T1, "source": "/srv/www"}, {})
+STANDS = {"skip_if_unchanged": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "wish", "header", "objects", "stands"),
+    [
+        (STANDS, "auto", {}, CHAIN, T1),
+        ({}, "auto", {}, CHAIN, None),
+        (STANDS, "incremental", {}, CHAIN, None),
+        (STANDS, "full", {}, CHAIN, None),
+        (STANDS, "auto", {"set_time": T0}, CHAIN, None),  # of an older set
+        (STANDS, "auto", {"source": "/srv"}, CHAIN, None),
+        (STANDS, "auto", {}, [], None),  # nothing is stored any more
+        (STANDS, "auto", {}, listing(f"full {T0}", f"inc {T0} {T1}", lacking=f"{T1}.vol1"), None),  # damage
+        (STANDS | {"full_every_days": 0.5}, "auto", {}, CHAIN, None),  # a full is due
+        (STANDS | {"full_every_incrementals": 1}, "auto", {}, CHAIN, None),
+    ],
+)
+def test_when_the_newest_set_still_stands(
+    changes: dict[str, t.Any],
+    wish: str,
+    header: dict[str, str],
+    objects: list[StoredObject],
+    stands: str | None,
+) -> None:
+    settings, last = make_profile(**changes), witness.Witness(LAST.header | header, {})
+    made = choice.choose(settings, wish, chains.collect(objects), [], [], NOON)
+    assert choice.still_stands(settings, wish, made, last, {}) == stands
+    assert choice.still_stands(settings, wish, made, None, {}) is None
 
 
 def test_a_full_is_due_by_the_nodes_slot() -> None:
@@ -118,7 +171,7 @@ def test_a_full_is_due_by_the_nodes_slot() -> None:
     for number in range(20):
         settings = make_profile(node=f"node{number}", full_every_days=7)
         modes = [
-            backup.choose(settings, "auto", chains.collect(CHAIN), [], [], start + timedelta(days=day)).mode
+            choice.choose(settings, "auto", chains.collect(CHAIN), [], [], start + timedelta(days=day)).mode
             for day in range(8)
         ]
         assert modes == sorted(modes, reverse=True)  # once due, it stays due

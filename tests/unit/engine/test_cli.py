@@ -169,6 +169,18 @@ def test_a_nodes_day(lifeboat: t.Callable[..., Said], node: Node, tmp_path: Path
     assert "FAILED: the source " in out
 
 
+def test_status_of_an_unchanged_source(lifeboat: t.Callable[..., Said], node: Node) -> None:
+    install(node, skip_if_unchanged=True)
+    lifeboat("unit", "site")
+    code, out, err = lifeboat("unit", "site")
+    assert (code, err) == (0, "")
+    assert out.startswith("Nothing has changed since ")
+    code, out, err = lifeboat("status")
+    assert (code, err) == (0, "")
+    assert out.startswith("site: unchanged since ")
+    assert out.endswith(" (looked 0.0 h ago), 2 files\n")
+
+
 def test_a_backup_goes_through_the_unit(lifeboat: t.Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

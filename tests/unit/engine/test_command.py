@@ -47,7 +47,7 @@ def test_verify(case: dict[str, t.Any]) -> None:
 def test_environment(case: dict[str, t.Any]) -> None:
     work = replace(WORK, changed=case.get("changed"), progress=case.get("progress"))
     caller = {"PATH": "/p", "PASSPHRASE": "x", "AWS_SECRET_ACCESS_KEY": "x", "PYTHONPATH": "/x", "TZ": "Asia/Tokyo"}
-    assert command.environment(profile.location(case["store"]), work, caller) == {
+    assert command.environment(profile.location(case["store"]), work, caller, upload=case.get("upload", 0)) == {
         "PATH": "/p",
         "HOME": "/c/tmp",
         "LC_ALL": "C.UTF-8",
@@ -58,6 +58,13 @@ def test_environment(case: dict[str, t.Any]) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",
         **case["has"],
     }
+
+
+@pytest.mark.table("command.yml", "upload_share")
+def test_upload_share(case: dict[str, t.Any]) -> None:
+    data = {"node": "n1", "source": "/srv/www", "store": {"url": "s3://b/nodes/n1"}, "fingerprint": None}
+    limits = {"upload_kib_per_second": case["kib"], "concurrency": case["concurrency"]}
+    assert command.upload_share(profile.from_dict("site", data | limits)) == case["share"]
 
 
 def test_a_caller_without_a_path_gets_one() -> None:

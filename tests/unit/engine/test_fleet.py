@@ -40,6 +40,7 @@ def entry(time: str, stored: t.Sequence[StoredObject], chain: str = T0, **change
 
 FULL, INC = objects(T0), objects(T1, T0)
 RECORDS = [entry(T0, FULL), entry(T1, INC)]
+LOOK = Record("backup", "ok", "20261123T100000Z", 1.0, "node1", "site", None, T1, T0, 9, 100)
 FAILED = entry("20261123T030000Z", [], outcome="failed", failure="gpg failed: x.", set_time=None, chain=None)
 
 
@@ -70,6 +71,11 @@ def corner(
             f"{FULL[0].name} has 9 bytes, recorded were 10",
         ),
         (corner(RECORDS[:1], FULL), "stale", "its newest restore point is 34 h old, allowed are 26 h."),
+        # a run that found the source unchanged, and named that very point
+        (corner([RECORDS[0], replace(LOOK, set_time=T0)], FULL), "ok", ""),
+        (corner([RECORDS[0], LOOK], FULL), "stale", "its newest restore point is 34 h old"),
+        (corner([RECORDS[0], replace(LOOK, set_time=T0, outcome="failed", failure="x.")], FULL), "stale", ""),
+        (corner([LOOK]), "failed", "its last run failed: the restore point that it names has no record; run a full."),
     ],
 )
 def test_status(found: Corner, state: str, reason: str) -> None:

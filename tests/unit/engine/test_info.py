@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, info, schedule
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.record import Object, Record
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import StoredObject
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.times import stamp
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 FULL, INC, LATER = "20261121T020000Z", "20261122T020000Z", "20261123T020000Z"
@@ -112,3 +113,10 @@ def test_next_full_is_the_first_moment_at_which_one_is_due(days: float, last: da
     assert last < due <= last + period + timedelta(seconds=1)
     assert schedule.full_is_due(due, last, period, key)
     assert not schedule.full_is_due(due - timedelta(seconds=2), last, period, key)
+
+
+def test_a_long_chain_makes_a_full_due_at_once() -> None:
+    chain = chains.collect([*full(FULL), *incremental(FULL, INC)])
+    for most, due in ((0, False), (2, False), (1, True)):
+        found = info.describe(chain, [], NOW, timedelta(days=3000), "node1/site", most)
+        assert (found["next_full"] == stamp(NOW)) == due

@@ -12,7 +12,7 @@ import sys
 import typing as t
 from pathlib import Path
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import command
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import command, store
 
 _START = """
 import importlib.util, json, os, sys, types
@@ -22,12 +22,12 @@ launcher = importlib.util.module_from_spec(spec)
 
 
 def launched(code: str, *arguments: str, **environment: str) -> t.Any:
-    """Run ``code`` with the launcher imported; returns what it prints as JSON."""
+    """Run ``code`` with the launcher imported; returns what it prints last, as JSON."""
     program = f"{_START}spec.loader.exec_module(launcher)\n{code}"
     argv = [sys.executable, "-c", program, command.LAUNCHER, *arguments]
     done = subprocess.run(argv, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_access_is_judged_by_the_effective_ids() -> None:
@@ -67,15 +67,22 @@ class Client:
     def head_object(self, **where):
         asked.append(where)
         return {"ContentLength": 3, "VersionId": "v1"}
-resource = types.SimpleNamespace(Bucket=lambda name: asked.append(name), meta=types.SimpleNamespace(client=Client()))
+class Object:
+    def __init__(self, bucket, key):
+        self.key = key
+    def upload_file(self, path, ExtraArgs, Config, Callback):
+        bandwidth = Config.max_bandwidth
+        asked.append(["upload", path, self.key, ExtraArgs, bandwidth, Config.preferred_transfer_client])
+resource = types.SimpleNamespace(
+    Bucket=lambda name: asked.append(name), Object=Object, meta=types.SimpleNamespace(client=Client())
+)
 launcher.boto3.resource = lambda *names, **options: asked.append([names, options]) or resource
 made = launcher.StrictS3Backend.__new__(launcher.StrictS3Backend)
-made.bucket_name, made.key_prefix = "bucket", "nodes/n1/repo/site/"
-made.reset_connection()
-launcher.S3Boto3Backend._put = lambda self, path, name: asked.append(os.fsdecode(name))
-path = types.SimpleNamespace(name=os.fsencode(sys.argv[2]))
+made.bucket_name, made.key_prefix, made.s3 = "bucket", "nodes/n1/repo/site/", None
+made.tracker = types.SimpleNamespace(progress_cb=None)
+path = types.SimpleNamespace(name=os.fsencode(sys.argv[2]), uc_name=sys.argv[2])
 made._put(path, b"duplicity-full.x.manifest")
-made._put(path, "second")
+made._put(path, "duplicity-full.x.vol1.difftar.gpg")
 print(json.dumps([asked, backend._backends["lifeboat"].__name__]))
 """
 
@@ -88,11 +95,12 @@ def test_uploads_are_noted_and_the_bucket_is_not_asked_for(tmp_path: Path) -> No
     assert scheme == "StrictS3Backend"
     key = {"Bucket": "bucket", "Key": "nodes/n1/repo/site/duplicity-full.x.manifest"}
     options = {"region_name": "eu-1", "use_ssl": True, "endpoint_url": "https://store.invalid"}
-    assert asked[:4] == [[["s3"], options], "bucket", "duplicity-full.x.manifest", key]
+    upload = ["upload", str(tmp_path / "volume"), key["Key"], {}, None, "classic"]
+    assert asked[:4] == [[["s3"], options], "bucket", upload, key]
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     checksum = f"sha256:{hashlib.sha256(b'one').hexdigest()}"
     assert lines[0] == {"name": "duplicity-full.x.manifest", "bytes": 3, "checksum": checksum, "version_id": "v1"}
-    assert [line["name"] for line in lines] == ["duplicity-full.x.manifest", "second"]
+    assert [line["name"] for line in lines] == ["duplicity-full.x.manifest", "duplicity-full.x.vol1.difftar.gpg"]
     assert journal.stat().st_mode & 0o777 == 0o600
 
 
@@ -100,6 +108,7 @@ def test_without_a_journal_nothing_is_noted(tmp_path: Path) -> None:
     (tmp_path / "volume").write_bytes(b"one")
     asked, _ = launched(_BACKEND, str(tmp_path / "volume"))
     assert [item for item in asked if isinstance(item, dict)] == []
+    assert [item[0] for item in asked[2:]] == ["upload", "upload"]
     assert os.listdir(tmp_path) == ["volume"]
 
 
@@ -123,3 +132,16 @@ for _ in range(3):
 print(json.dumps(counter.counts["files"]))
 """
     assert launched(code, str(tmp_path)) == 3
+
+
+def test_uploads_are_made_as_the_profile_says(tmp_path: Path) -> None:
+    (tmp_path / "volume").write_bytes(b"one")
+    place = store.Location("s3://bucket", storage_class="STANDARD_IA", sse="aws:kms", sse_kms_key_id="k")
+    work = command.Workspace("", "", "", "", "")
+    how = command.environment(place, work, {}, upload=4096)["LIFEBOAT_UPLOAD"]
+    asked, _ = launched(_BACKEND, str(tmp_path / "volume"), LIFEBOAT_UPLOAD=how)
+    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "k"}
+    manifest, volume = asked[2:]
+    # a manifest is small and read first: it stays in the bucket's standard class
+    assert manifest[3:5] == [encryption, 4096]
+    assert volume[3:5] == [encryption | {"StorageClass": "STANDARD_IA"}, 4096]

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import profile
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.fields import Field
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.presets import PRESETS
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.profile import Layout
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.selection import EVERYTHING
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas/profile.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -42,7 +45,7 @@ def test_accepted(case: dict[str, t.Any]) -> None:
     found = profile.from_dict("site", data)
     VALIDATOR.validate(data)
     for key, value in data.items():
-        if key not in ("store", "exclude"):
+        if key not in ("store", *profile.SELECTING):
             assert getattr(found, key) == value
 
 
@@ -56,10 +59,26 @@ def test_the_schema_is_one_and_its_example_is_a_profile() -> None:
     standard = profile.from_dict("site", GOOD)
     for key, rule in SCHEMA["properties"].items():
         assert rule.get("description")
-        if "default" in rule:
+        if "default" in rule and key not in profile.SELECTING:
             assert getattr(standard, key) == rule["default"]
-        if profile.FIELDS[key].least is not None:
-            assert rule["minimum"] == profile.FIELDS[key].least
+    assert standard.selection == EVERYTHING
+    same_ranges(SCHEMA["properties"], profile.FIELDS)
+    of_store = SCHEMA["properties"]["store"]["properties"]
+    assert set(of_store) == set(profile.STORE_FIELDS)
+    same_ranges(of_store, profile.STORE_FIELDS)
+    for key, rule in of_store.items():
+        if "default" in rule:
+            assert getattr(standard.store, key) == rule["default"]
+
+
+def same_ranges(rules: dict[str, t.Any], fields: dict[str, Field]) -> None:
+    for key, field in fields.items():
+        assert (rules[key].get("minimum"), rules[key].get("maximum")) == (field.least, field.most), key
+        assert tuple(one for one in rules[key].get("enum", ()) if one) == field.choices, key
+
+
+def test_the_schema_names_every_preset() -> None:
+    assert SCHEMA["properties"]["presets"]["items"]["enum"] == list(PRESETS)
 
 
 VALUES = st.one_of(
@@ -103,7 +122,7 @@ def test_where_things_are() -> None:
     assert found.repository.url == "file:///s/repo/site"
     assert found.records == "records/site/"
     assert found.full_period == timedelta(hours=12)
-    assert found.exclude == ("/srv/www/x",)
+    assert found.selection.rules == ((False, "/srv/www/x"),)
 
 
 def test_loading(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import stat
+import time
 import typing as t
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import witness
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.selection import Selection
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.witness import Witness
 
 DAY = 20_000
@@ -45,7 +47,7 @@ def test_a_walk_finds_what_duplicity_keeps(tree: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tree / "socket"))
         assert set(witness.walk(str(tree))) == {b".", b"folder", b"folder/file", b"top", b"link", b"fifo"}
-    left = witness.walk(str(tree), lambda path: path.endswith(b"folder"))
+    left = witness.walk(str(tree), Selection(((False, "**folder"),)))
     assert set(left) == {b".", b"top", b"link", b"fifo"}
 
 
@@ -244,3 +246,64 @@ def test_a_file_that_cannot_be_read_differs(tree: Path, monkeypatch: pytest.Monk
 
 def test_names_for_people() -> None:
     assert witness.show(b"caf\xc3\xa9 \xff") == "café \\xff"
+
+
+# --- has anything changed? --------------------------------------------------------------------------------------------
+
+
+def test_a_tree_that_nobody_touched_is_unchanged(tree: Path) -> None:
+    last = witness.parse(witness.dump(seen(tree)))
+    assert witness.unchanged(witness.walk(str(tree)), last)
+    (tree / "top").read_text()  # reading is no change
+    assert witness.unchanged(witness.walk(str(tree)), last)
+
+
+def _rewrite(root: Path) -> None:
+    status = (root / "top").stat()
+    (root / "top").write_text("owt")
+    os.utime(root / "top", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _retarget(root: Path) -> None:
+    (root / "link").unlink()
+    (root / "link").symlink_to("folder")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _rewrite,
+        _retarget,
+        lambda root: (root / "top").touch(),
+        lambda root: (root / "top").chmod(0o600),
+        lambda root: os.chown(root / "link", 12, 34, follow_symlinks=False),
+        lambda root: (root / "new").touch(),
+        lambda root: (root / "folder" / "file").unlink(),
+        lambda root: (root / "top").rename(root / "other"),
+        lambda root: (root / "top").rename(root / "fifo"),
+        lambda root: root.chmod(0o700),
+    ],
+)
+def test_any_change_is_seen(tree: Path, change: t.Callable[[Path], object]) -> None:
+    root_mode = stat.S_IMODE(tree.stat().st_mode)
+    assert root_mode != 0o700
+    last = seen(tree)
+    time.sleep(0.02)  # the clock of ctime ticks every few milliseconds
+    change(tree)
+    assert not witness.unchanged(witness.walk(str(tree)), last)
+
+
+def test_what_changed_while_it_was_seen_counts_as_changed(tree: Path) -> None:
+    before = witness.walk(str(tree))
+    time.sleep(0.02)
+    (tree / "top").write_text("owt")
+    after = witness.walk(str(tree))
+    last = witness.observe(str(tree), before, after, None, DAY)
+    assert not witness.unchanged(after, last)
+
+
+@pytest.mark.parametrize("lost", ["c", "i", "s"])
+def test_a_witness_that_says_too_little_proves_nothing(tree: Path, lost: str) -> None:
+    last = seen(tree)
+    del last.entries[b"top"][lost]
+    assert not witness.unchanged(witness.walk(str(tree)), last)

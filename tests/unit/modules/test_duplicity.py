@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from ansible_collections.lifeboat.fleet.plugins.doc_fragments.repository import ModuleDocFragment
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import VERSION
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import VERSION, profile
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.presets import PRESETS
 from ansible_collections.lifeboat.fleet.plugins.modules import duplicity
 
 Answer = dict[str, t.Any]
@@ -229,3 +230,24 @@ def test_secrets_are_marked() -> None:
     spec = duplicity.argument_spec()
     assert spec["store"]["options"]["secret_key"]["no_log"]
     assert spec["encryption"]["options"]["private_key"]["no_log"]
+
+
+def test_every_option_of_a_profile_can_be_given_for_a_target() -> None:
+    own = set(profile.FIELDS) - {"node", "store", "fingerprint"}
+    assert own == {"source", "timeout", "stall_timeout", *duplicity.SELECTING, *duplicity.RUNNING}
+    assert set(duplicity.SELECTING) == set(profile.SELECTING)
+    spec = duplicity.argument_spec()
+    assert spec["presets"]["choices"] == list(PRESETS)
+    assert tuple(spec["ionice"]["choices"]) == profile.FIELDS["ionice"].choices
+    of_store = spec["store"]["options"]
+    assert set(of_store) - {"access_key", "secret_key"} == set(profile.STORE_FIELDS) - {"url"}
+    for name in ("storage_class", "sse"):
+        assert tuple(of_store[name]["choices"]) == profile.STORE_FIELDS[name].choices
+
+
+def test_options_reach_the_engine_as_they_are(ask: Ask, tmp_path: Path) -> None:
+    given = {"select": ["- var"], "one_file_system": True, "full_every_days": 0.5, "nice": 19, "ionice": "idle"}
+    ask(DONE, operation="backup", target="file:///x", source="/srv", store={"num_retries": 9}, **given)
+    request = json.loads((tmp_path / "request").read_text())
+    assert {key: request[key] for key in given} == given
+    assert request["store"] == {"num_retries": 9}
