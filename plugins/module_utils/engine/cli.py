@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
-"""The ``lifeboat`` command on a node: the same operations for people (verbs) and for the module (``--json``)."""
+"""The ``lifeboat`` command on a node: the same operations for people (verbs) and for the module (``lifeboat --json``)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,10 @@ import sys
 import traceback
 import typing as t
 
-from . import VERSION, profile, record, reporter, request, terminal, times, unit
+from . import VERSION, cli_parser, profile, reporter, request, terminal, times, unit
 from .errors import LifeboatError
 from .profile import Layout
 from .result import utf8
-from .store import open_store
-
-_ABOUT = """\
-Backups of this node, and what can be restored from them.
-
-  lifeboat status                     how old the newest restore point of each profile is
-  lifeboat points site                the restore points of profile 'site'
-  lifeboat backup site                run its backup now (through its unit, as the timer does)
-  lifeboat restore site /srv/back --key-fd 3 3< key.asc
-                                      restore the newest point into a new folder
-
-Restoring needs the node's private key, which is never on the node: an operator opens it from escrow
-(playbooks/restore.yml does all of this from the controller)."""
 
 
 def main(argv: t.Sequence[str] | None = None) -> int:
@@ -35,12 +22,13 @@ def main(argv: t.Sequence[str] | None = None) -> int:
     # the default would end us without wiping keys from memory
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
-    arguments = _parser().parse_args(argv)
+    parser = cli_parser.parser(VERBS)
+    arguments = parser.parse_args(argv)
     try:
-        if arguments.json:
+        if arguments.door:
             return _json()
         if not arguments.verb:
-            _parser().print_help()
+            parser.print_help()
             return 2
         return int(arguments.action(arguments))
     except LifeboatError as error:
@@ -49,45 +37,6 @@ def main(argv: t.Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lifeboat: interrupted.", file=sys.stderr)
         return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lifeboat", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--version", action="version", version=f"lifeboat {VERSION}")
-    parser.add_argument(
-        "--json", action="store_true", help="read one request in JSON from standard input, answer in JSON"
-    )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    status = verbs.add_parser("status", help="age of the newest restore point of each profile")
-    status.set_defaults(action=_status)
-    points = verbs.add_parser("points", help="restore points of a profile")
-    points.set_defaults(action=_points)
-    points.add_argument("profile")
-    backup = verbs.add_parser("backup", help="run a profile's backup now")
-    backup.set_defaults(action=_backup)
-    backup.add_argument("profile")
-    backup.add_argument("--mode", choices=("auto", "full", "incremental"), default="auto")
-    restore = verbs.add_parser("restore", help="restore a point into a folder")
-    restore.set_defaults(action=_restore)
-    restore.add_argument("profile")
-    restore.add_argument("dest", help="the folder that appears when the restore is complete")
-    restore.add_argument("--path", help="only this file or folder of the source")
-    restore.add_argument("--replace", action="store_true", help="swap an existing folder")
-    verify = verbs.add_parser("verify", help="read all volumes of a point; with --dest compare a restored tree")
-    verify.set_defaults(action=_verify)
-    verify.add_argument("profile")
-    verify.add_argument("--dest", help="a restored tree to compare with what the node recorded")
-    for reader in (restore, verify):
-        reader.add_argument("--time", help="the newest point not after this (UTC; default: the newest of all)")
-        reader.add_argument("--key-fd", type=int, metavar="FD", help="descriptor to read the node's private key from")
-    for worker in (backup, restore, verify):
-        worker.add_argument("--quiet", action="store_true", help="no progress on a terminal")
-    run = verbs.add_parser("unit")  # for the unit: without a help it is not listed
-    run.set_defaults(action=_unit)
-    run.add_argument("profile")
-    return parser
 
 
 def _json() -> int:
@@ -125,7 +74,10 @@ def _progress_path(values: dict[str, t.Any]) -> str | None:
     return None if identifier is None else reporter.public_path(Layout().run, str(identifier))
 
 
-def _show(answer: t.Mapping[str, t.Any]) -> int:
+def _show(answer: t.Mapping[str, t.Any], as_json: bool = False) -> int:
+    if as_json:
+        print(json.dumps(answer))
+        return 1 if answer["failed"] else 0
     for warning in answer.get("warnings", []):
         print(f"warning: {warning}", file=sys.stderr)
     print(answer["msg"], file=sys.stderr if answer["failed"] else sys.stdout)
@@ -140,71 +92,96 @@ def _status(arguments: argparse.Namespace) -> int:
     names = profile.names()
     if not names:
         raise LifeboatError("this node has no profile yet: roll it out (playbooks/rollout.yml).")
-    worst = 0
-    for name in names:
-        answer = unit.last(name)
-        entry = answer.get("record") or {}
-        if not entry:
-            print(f"{name}: no backup was tried yet")
-            worst = 1
-        elif answer.get("failed"):
-            print(f"{name}: the run of {entry['started']} FAILED: {answer['msg']}")
-            worst = 1
-        else:
-            made = entry["mode"] is not None  # else it looked, and nothing had changed
-            hours = (times.now() - times.parse_stamp(entry["set_time" if made else "started"])).total_seconds() / 3600
-            what = f"{entry['mode']} of" if made else "unchanged since"
-            age = f"{hours:.1f} h old" if made else f"looked {hours:.1f} h ago"
-            print(f"{name}: {what} {entry['set_time']} ({age}), {entry['files']} files")
-    return worst
+    rows = [_row(name) for name in names]
+    failed = any(row["failed"] for row in rows)
+    if arguments.as_json:
+        return _show({"failed": failed, "profiles": rows}, as_json=True)
+    for row in rows:
+        print(f"{row['profile']}: {row['msg']}")
+    return 1 if failed else 0
+
+
+def _row(name: str) -> dict[str, t.Any]:
+    """One profile's last run on this node, and what it says of the newest restore point."""
+    answer = unit.last(name)
+    entry = answer.get("record") or {}
+    row = {"profile": name, "failed": True, "record": entry or None, "age": None}
+    if not entry:
+        return {**row, "msg": "no backup was tried yet"}
+    if answer.get("failed"):
+        return {**row, "msg": f"the run of {entry['started']} FAILED: {answer['msg']}"}
+    made = entry["mode"] is not None  # else it looked, and nothing had changed
+    age = int((times.now() - times.parse_stamp(entry["set_time" if made else "started"])).total_seconds())
+    what = f"{entry['mode']} of" if made else "unchanged since"
+    when = f"{age / 3600:.1f} h old" if made else f"looked {age / 3600:.1f} h ago"
+    message = f"{what} {entry['set_time']} ({when}), {entry['files']} files"
+    return {**row, "failed": False, "age": age, "msg": message}
 
 
 def _points(arguments: argparse.Namespace) -> int:
-    settings = profile.load(arguments.profile)
-    records, complaints = record.read_all(open_store(settings.store), settings.records)
-    for entry in record.points(records):
-        print(f"{entry.set_time}  {entry.mode:<11}  {entry.files:>9} files  {entry.bytes:>15} bytes")
-    for complaint in complaints:
-        print(f"warning: {complaint}", file=sys.stderr)
+    answer = request.handle({"engine": VERSION, "operation": "info", "profile": arguments.profile})
+    if arguments.as_json:
+        return _show(answer, as_json=True)
+    for point in answer["points"]:
+        files, size = (point[key] if point[key] is not None else "?" for key in ("files", "bytes"))
+        print(f"{point['time']}  {point['kind']:<11}  {files:>9} files  {size:>15} bytes")
+    for warning in answer["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     return 0
 
 
 def _backup(arguments: argparse.Namespace) -> int:
-    with terminal.shown("backup", arguments.profile, quiet=arguments.quiet):
+    with terminal.shown("backup", arguments.profile, quiet=arguments.quiet or arguments.as_json):
         answer = unit.start(arguments.profile, arguments.mode)
-    return _show(answer)
+    return _show(answer, arguments.as_json)
 
 
-def _read(arguments: argparse.Namespace, operation: str, **more: t.Any) -> int:
-    values: dict[str, t.Any] = {
-        "engine": VERSION,
-        "operation": operation,
-        "profile": arguments.profile,
-        **more,
-    }
-    values["time"] = arguments.time
+def _ask(arguments: argparse.Namespace, operation: str, **more: t.Any) -> dict[str, t.Any]:
+    values = {"engine": VERSION, "operation": operation, "profile": arguments.profile, "time": arguments.time, **more}
     if arguments.key_fd is not None:
         try:
             with open(arguments.key_fd, encoding="ascii") as handle:
                 values["encryption"] = {"private_key": handle.read()}
         except (OSError, ValueError) as error:
             raise LifeboatError(f"cannot read a key from descriptor {arguments.key_fd}: {error}.") from error
-    with terminal.shown(operation, arguments.profile, quiet=arguments.quiet):
-        answer = request.handle(values)
-    return _show(answer)
+    quiet = arguments.as_json or getattr(arguments, "quiet", True)
+    with terminal.shown(operation, arguments.profile, quiet=quiet):
+        return request.handle(values)
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    return _read(arguments, "restore", dest=arguments.dest, path=arguments.path, replace=arguments.replace)
+    given = {key: getattr(arguments, key) for key in ("dest", "path", "select", "replace", "check")}
+    return _show(_ask(arguments, "restore", **given), arguments.as_json)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    return _read(arguments, "verify", dest=arguments.dest)
+    answer = _ask(arguments, "verify", dest=arguments.dest, compare_data=arguments.live or None)
+    return _show(answer, arguments.as_json)
+
+
+def _files(arguments: argparse.Namespace) -> int:
+    answer = _ask(arguments, "info", files=True, path=arguments.path)
+    if arguments.as_json:
+        return _show(answer, as_json=True)
+    for item in answer["files"]:
+        print(f"{item['type']}  {item['mtime']}  {item['path']}")
+    return 0
 
 
 def _unit(arguments: argparse.Namespace) -> int:
     result = unit.run(arguments.profile, Layout())
     return _show(result.to_dict())
+
+
+VERBS: dict[str, cli_parser.Verb] = {
+    "status": _status,
+    "points": _points,
+    "backup": _backup,
+    "restore": _restore,
+    "verify": _verify,
+    "files": _files,
+    "unit": _unit,
+}
 
 
 if __name__ == "__main__":

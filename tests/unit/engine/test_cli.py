@@ -169,6 +169,57 @@ def test_a_nodes_day(lifeboat: t.Callable[..., Said], node: Node, tmp_path: Path
     assert "FAILED: the source " in out
 
 
+def test_every_verb_answers_in_json(
+    lifeboat: t.Callable[..., Said], node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(node)
+    code, out, err = lifeboat("status", "--json")
+    assert (code, err) == (1, "")
+    assert json.loads(out)["profiles"][0]["msg"] == "no backup was tried yet"
+    lifeboat("unit", "site")
+    monkeypatch.setattr(unit, "start", lambda name, mode: unit.last(name))
+    tree = str(tmp_path / "tree")
+    for words, changed in (
+        (["status"], None),
+        (["points", "site"], False),
+        (["backup", "site"], True),
+        (["files", "site"], False),
+        (["restore", "site", tree, "--check"], True),
+        (["restore", "site", tree], True),
+        (["restore", "site", tree, "--in-place"], False),
+        (["verify", "site"], False),
+        (["verify", "site", "--dest", tree], False),
+        (["verify", "site", "--live"], False),
+    ):
+        code, out, err = lifeboat(*words, "--json")
+        answer = json.loads(out)
+        assert (code, err, answer["failed"], answer.get("changed")) == (0, "", False, changed), words
+    (tmp_path / "tree" / "page.php").write_text("x")
+    code, out, err = lifeboat("verify", "site", "--dest", tree, "--json")
+    assert (code, err, json.loads(out)["failed"]) == (1, "", True)
+
+
+def test_files_and_selections(lifeboat: t.Callable[..., Said], node: Node, tmp_path: Path) -> None:
+    install(node)
+    lifeboat("unit", "site")
+    code, out, err = lifeboat("files", "site", "--path", "folder")
+    assert (code, err) == (0, "")
+    assert [line.split("  ")[::2] for line in out.splitlines()] == [["d", "folder"], ["f", "folder/old"]]
+    code, out, err = lifeboat("restore", "site", str(tmp_path / "some"), "--select", "+ page.php", "--select", "- **")
+    assert (code, err) == (0, "")
+    assert os.listdir(tmp_path / "some") == ["page.php"]
+    code, out, err = lifeboat("restore", "site", str(tmp_path / "x"), "--path", "a", "--select", "- b")
+    assert (code, out) == (2, "")
+
+
+@pytest.mark.parametrize("verb", ["status", "points", "backup", "restore", "verify", "files"])
+def test_every_verb_has_a_help_that_teaches(lifeboat: t.Callable[..., Said], verb: str) -> None:
+    code, out, err = lifeboat(verb, "--help")
+    assert (code, err) == (0, "")
+    assert f"usage: lifeboat {verb}" in out
+    assert "--json" in out
+
+
 def test_status_of_an_unchanged_source(lifeboat: t.Callable[..., Said], node: Node) -> None:
     install(node, skip_if_unchanged=True)
     lifeboat("unit", "site")
