@@ -144,6 +144,14 @@ def _is(entry: Entry, status: os.stat_result) -> bool:
     return seen == now and (kind != "f" or entry.get("s") == status.st_size)
 
 
+def overdue(last: Witness, day: int) -> bool:
+    """True if some file's hash was not renewed for twice its days: then a set must be made, though nothing has changed.
+
+    Twice, since a hash is renewed on a day of its own: a run that waits renews all that are due by then at once.
+    """
+    return any(entry["H"] <= day - 2 * RENEW_DAYS for entry in last.entries.values() if "H" in entry)
+
+
 def closely(before: Tree, last: Witness | None, since: float) -> list[bytes]:
     """The files that duplicity must read although their time and mode look unchanged.
 

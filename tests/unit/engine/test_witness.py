@@ -307,3 +307,11 @@ def test_a_witness_that_says_too_little_proves_nothing(tree: Path, lost: str) ->
     last = seen(tree)
     del last.entries[b"top"][lost]
     assert not witness.unchanged(witness.walk(str(tree)), last)
+
+
+def test_hashes_are_overdue_after_twice_their_days(tree: Path) -> None:
+    last = seen(tree)
+    assert not witness.overdue(last, DAY + 59)
+    assert witness.overdue(last, DAY + 60)
+    renewed = seen(tree, last, DAY + 60)  # all of them at once
+    assert not witness.overdue(renewed, DAY + 119)
