@@ -8,7 +8,7 @@ import typing as t
 from dataclasses import dataclass
 from datetime import datetime
 
-from . import chains, record, witness
+from . import chains, record, unchanged, witness
 from .errors import Refused
 from .profile import Profile
 from .record import Record
@@ -91,4 +91,4 @@ def still_stands(
         return None
     newest = choice.chain.sets[-1].time
     known = last.header.get("set_time") == newest and last.header.get("source") == profile.source
-    return newest if known and not witness.overdue(last, day) and witness.unchanged(before, last) else None
+    return newest if known and not unchanged.overdue(last, day) and unchanged.same(before, last) else None
