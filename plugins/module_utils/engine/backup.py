@@ -116,7 +116,7 @@ class _Run:
         before = witness.walk(self.profile.source, self.profile.selection)
         if len(before) == 1:
             raise Refused(f"the exclude patterns leave nothing of {self.profile.source}: correct them.")
-        if (newest := still_stands(self.profile, self.wish, choice, last, before)) is not None:
+        if (newest := still_stands(self.profile, self.wish, choice, last, before, _day(started))) is not None:
             return self._nothing_made(store, started, choice, newest, before)
         space.check(space.needs(self.profile, choice.mode, before, self.work.temporary, self.work.archive))
         if choice.chain is not None:

@@ -8,7 +8,7 @@ import typing as t
 from dataclasses import dataclass
 from datetime import datetime
 
-from . import chains, record, witness
+from . import chains, record, unchanged, witness
 from .errors import Refused
 from .profile import Profile
 from .record import Record
@@ -80,14 +80,15 @@ def _closed(chain: chains.Chain, cached: t.Collection[str], *, encrypted: bool) 
 
 
 def still_stands(
-    profile: Profile, wish: str, choice: Choice, last: witness.Witness | None, before: witness.Tree
+    profile: Profile, wish: str, choice: Choice, last: witness.Witness | None, before: witness.Tree, day: int
 ) -> str | None:
     """The time of the newest set, if the source is still what that set holds and no other was asked for; or None.
 
-    The last witness must be the one of that very set, of this source, and nothing in it may have changed while it was made.
+    The last witness must be the one of that very set, of this source, and nothing in it may have changed while it was made. ``day`` as in
+    ``witness.observe``: now and then files are hashed again all the same.
     """
     if not profile.skip_if_unchanged or wish != "auto" or choice.chain is None or last is None:
         return None
     newest = choice.chain.sets[-1].time
     known = last.header.get("set_time") == newest and last.header.get("source") == profile.source
-    return newest if known and witness.unchanged(before, last) else None
+    return newest if known and not unchanged.overdue(last, day) and unchanged.same(before, last) else None

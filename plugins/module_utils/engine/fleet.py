@@ -53,7 +53,8 @@ class Point:
 @dataclass(frozen=True)
 class Row:
     """One line of the fleet's status. ``state``: ok, stale, failed, damaged, unreadable or never; ``reason`` is a
-    sentence unless it is ok. ``chain_length`` counts the sets to be read for the newest point."""
+    sentence unless it is ok. ``age_hours`` is since the newest point, or since a later run found the source unchanged;
+    ``chain_length`` counts the sets to be read for the newest point."""
 
     node: str
     profile: str

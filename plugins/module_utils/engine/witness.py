@@ -35,7 +35,7 @@ RENEW_DAYS = 30
 Entry = dict[str, t.Any]
 Tree = dict[bytes, os.stat_result]
 
-_TYPES = {
+TYPES = {
     stat.S_IFREG: "f",
     stat.S_IFDIR: "d",
     stat.S_IFLNK: "l",
@@ -45,7 +45,7 @@ _TYPES = {
 }
 
 
-_NEEDED = {kind: {"m", "u", "g"} for kind in _TYPES.values()}  # what every comparison looks at
+_NEEDED = {kind: {"m", "u", "g"} for kind in TYPES.values()}  # what every comparison looks at
 
 
 @dataclass
@@ -87,7 +87,7 @@ def walk(root: str, selection: Selection = EVERYTHING) -> Tree:
                 status = entry.stat(follow_symlinks=False)
             except OSError:
                 continue
-            if stat.S_IFMT(status.st_mode) not in _TYPES:
+            if stat.S_IFMT(status.st_mode) not in TYPES:
                 continue
             verdict = judged(entry.path, status)
             if verdict is Verdict.LEAVE:
@@ -128,20 +128,6 @@ def _same(one: os.stat_result, two: os.stat_result) -> bool:
         two.st_mtime_ns,
         two.st_ctime_ns,
     )
-
-
-def unchanged(before: Tree, last: Witness) -> bool:
-    """True if the tree is, path by path, what the last witness saw: ctime and inode tell any change, of content too."""
-    if before.keys() != last.entries.keys():
-        return False
-    return all("x" not in entry and _is(entry, before[path]) for path, entry in last.entries.items())
-
-
-def _is(entry: Entry, status: os.stat_result) -> bool:
-    seen = (entry["t"], entry["m"], entry["u"], entry["g"], entry.get("c"), entry.get("i"))
-    kind = _TYPES[stat.S_IFMT(status.st_mode)]
-    now = (kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_ctime_ns, status.st_ino)
-    return seen == now and (kind != "f" or entry.get("s") == status.st_size)
 
 
 def closely(before: Tree, last: Witness | None, since: float) -> list[bytes]:
@@ -196,7 +182,7 @@ def place(root: str, path: bytes) -> bytes:
 
 def entry_of(root: str, path: bytes, status: os.stat_result) -> Entry:
     """What a witness says of a path, but for its content."""
-    kind = _TYPES[stat.S_IFMT(status.st_mode)]
+    kind = TYPES[stat.S_IFMT(status.st_mode)]
     entry: Entry = {"t": kind, "m": stat.S_IMODE(status.st_mode), "u": status.st_uid, "g": status.st_gid}
     entry |= {"c": status.st_ctime_ns, "i": status.st_ino}
     if kind == "l":

@@ -161,8 +161,8 @@ def test_when_the_newest_set_still_stands(
 ) -> None:
     settings, last = make_profile(**changes), witness.Witness(LAST.header | header, {})
     made = choice.choose(settings, wish, chains.collect(objects), [], [], NOON)
-    assert choice.still_stands(settings, wish, made, last, {}) == stands
-    assert choice.still_stands(settings, wish, made, None, {}) is None
+    assert choice.still_stands(settings, wish, made, last, {}, 60) == stands
+    assert choice.still_stands(settings, wish, made, None, {}, 60) is None
 
 
 def test_a_full_is_due_by_the_nodes_slot() -> None:

@@ -23,6 +23,7 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import (
     space,
     times,
     unit,
+    witness,
 )
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location
@@ -174,6 +175,16 @@ def test_a_repository_elsewhere_is_skipped_too(node: Node, tmp_path: Path) -> No
     node.backup(target=target, skip_if_unchanged=True)
     next_second()
     assert not node.backup(target=target, skip_if_unchanged=True)["changed"]
+
+
+def test_a_set_is_made_when_hashes_are_old(node: Node) -> None:
+    node.backup(skip_if_unchanged=True)
+    path = node.root / "state/site/witness.gz"
+    last = witness.parse(path.read_bytes())
+    last.entries[b"page.php"]["H"] -= 60
+    path.write_bytes(witness.dump(last))
+    assert node.backup(skip_if_unchanged=True)["changed"]
+    assert not node.backup(skip_if_unchanged=True)["changed"]
 
 
 # --- a chain's length -------------------------------------------------------------------------------------------------

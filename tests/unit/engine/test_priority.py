@@ -62,3 +62,22 @@ def test_without_ionice_there_is_a_warning(tmp_path: t.Any) -> None:
 def test_the_commands() -> None:
     assert priority.ionice("idle", 7) == ("ionice", "-c", "3", "-p", "7")
     assert priority.ionice("best-effort", 7) == ("ionice", "-c", "2", "-n", "7", "-p", "7")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("true",), []),
+        (("sh", "-c", "echo no; exit 1"), ["the disk was not used with 'ionice: idle': no."]),
+        (("/no/such/ionice",), ["the disk was not used with 'ionice: idle': there is no ionice here."]),
+    ],
+)
+def test_what_is_told(monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], says: list[str]) -> None:
+    """In this process, so nothing is really lowered."""
+    set_to: list[tuple[int, ...]] = []
+    monkeypatch.setattr(os, "getpriority", lambda *_who: 5)
+    monkeypatch.setattr(os, "setpriority", lambda *values: set_to.append(values))
+    monkeypatch.setattr(priority, "ionice", lambda wish, pid: command)
+    assert priority.lower(10, "idle") == says
+    assert priority.lower(5, None) == []
+    assert set_to == [(os.PRIO_PROCESS, 0, 10)]

@@ -10,7 +10,6 @@ import json
 import os
 import socket
 import stat
-import time
 import typing as t
 from pathlib import Path
 
@@ -246,64 +245,3 @@ def test_a_file_that_cannot_be_read_differs(tree: Path, monkeypatch: pytest.Monk
 
 def test_names_for_people() -> None:
     assert witness.show(b"caf\xc3\xa9 \xff") == "café \\xff"
-
-
-# --- has anything changed? --------------------------------------------------------------------------------------------
-
-
-def test_a_tree_that_nobody_touched_is_unchanged(tree: Path) -> None:
-    last = witness.parse(witness.dump(seen(tree)))
-    assert witness.unchanged(witness.walk(str(tree)), last)
-    (tree / "top").read_text()  # reading is no change
-    assert witness.unchanged(witness.walk(str(tree)), last)
-
-
-def _rewrite(root: Path) -> None:
-    status = (root / "top").stat()
-    (root / "top").write_text("owt")
-    os.utime(root / "top", ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _retarget(root: Path) -> None:
-    (root / "link").unlink()
-    (root / "link").symlink_to("folder")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        _rewrite,
-        _retarget,
-        lambda root: (root / "top").touch(),
-        lambda root: (root / "top").chmod(0o600),
-        lambda root: os.chown(root / "link", 12, 34, follow_symlinks=False),
-        lambda root: (root / "new").touch(),
-        lambda root: (root / "folder" / "file").unlink(),
-        lambda root: (root / "top").rename(root / "other"),
-        lambda root: (root / "top").rename(root / "fifo"),
-        lambda root: root.chmod(0o700),
-    ],
-)
-def test_any_change_is_seen(tree: Path, change: t.Callable[[Path], object]) -> None:
-    root_mode = stat.S_IMODE(tree.stat().st_mode)
-    assert root_mode != 0o700
-    last = seen(tree)
-    time.sleep(0.02)  # the clock of ctime ticks every few milliseconds
-    change(tree)
-    assert not witness.unchanged(witness.walk(str(tree)), last)
-
-
-def test_what_changed_while_it_was_seen_counts_as_changed(tree: Path) -> None:
-    before = witness.walk(str(tree))
-    time.sleep(0.02)
-    (tree / "top").write_text("owt")
-    after = witness.walk(str(tree))
-    last = witness.observe(str(tree), before, after, None, DAY)
-    assert not witness.unchanged(after, last)
-
-
-@pytest.mark.parametrize("lost", ["c", "i", "s"])
-def test_a_witness_that_says_too_little_proves_nothing(tree: Path, lost: str) -> None:
-    last = seen(tree)
-    del last.entries[b"top"][lost]
-    assert not witness.unchanged(witness.walk(str(tree)), last)
