@@ -19,7 +19,6 @@ they were there before. So a point at least ``keep_days`` old, or as old as ther
 
 from __future__ import annotations
 
-import math
 import typing as t
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -46,8 +45,9 @@ class Policy:
     def __post_init__(self) -> None:
         for name, least in (("keep_days", 1), ("keep_chains", 1), ("keep_points", 1), ("incomplete_days", 0)):
             value = getattr(self, name)
-            if not least <= value <= 36500 or math.isnan(value):
-                raise Refused(f"{name} is {value}: give a number from {least} to 36500.")
+            number = isinstance(value, (int, float) if name.endswith("days") else int) and not isinstance(value, bool)
+            if not number or not least <= value <= 36500:
+                raise Refused(f"{name} is {value!r}: give a number from {least} to 36500.")
 
 
 @dataclass(frozen=True)

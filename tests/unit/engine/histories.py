@@ -130,8 +130,8 @@ def run(days: int, luck: Luck, dice: random.Random) -> History:
         if finished and dice.randrange(100) < luck.unrecorded:
             made.recorded = False
         if finished and dice.randrange(100) < luck.damaged:
-            # a lost last volume shows only against a record; nobody can know it without one
-            made.lost.add(dice.choice(made.objects if made.recorded else made.objects[-2:]).name)
+            # without a record a lost last volume shows nowhere, and a lost manifest looks like a crash
+            made.lost.add(dice.choice(made.objects if made.recorded else made.objects[-2:-1]).name)
         last = made if finished and not made.lost else None
     history.now += timedelta(hours=dice.randrange(0, 72))
     return history
