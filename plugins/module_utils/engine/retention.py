@@ -311,7 +311,8 @@ class _Rules:
         return None
 
     def _old(self, moment: datetime) -> bool:
-        return moment <= self.now - timedelta(days=self.policy.incomplete_days)
+        days = self.policy.incomplete_days
+        return days == 0 or moment <= self.now - timedelta(days=days)
 
     def _tail(self, one: _Candidate) -> Item:
         objects = tuple(item for each in one.tail for item in each.objects)
