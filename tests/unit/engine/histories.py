@@ -135,3 +135,18 @@ def run(days: int, luck: Luck, dice: random.Random) -> History:
         last = made if finished and not made.lost else None
     history.now += timedelta(hours=dice.randrange(0, 72))
     return history
+
+
+def nightly(whole: History, prune: t.Callable[[History], History]) -> t.Iterator[tuple[History, History]]:
+    """The same history with a prune at noon of every day: what was ever made by then, and what is left after the prune."""
+    made: list[Made] = []
+    left: list[Made] = []
+    coming = list(whole.sets)
+    noon = START + timedelta(hours=10)
+    while noon < whole.now:
+        new = [one for one in coming if one.moment < noon]
+        del coming[: len(new)]
+        made += new
+        left = prune(History([*left, *new], now=noon)).sets
+        yield History(list(made), now=noon), History(left, now=noon)
+        noon += DAY
