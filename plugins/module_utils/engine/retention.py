@@ -142,8 +142,13 @@ def decide(
     for entry in record.points(records):
         claims.setdefault(entry.set_time or "", []).append({item.name: item.bytes for item in entry.objects})
     groups = _groups(collection.orphans)
-    forks = _forks(collection.chains, groups, claims)
-    chains = [_candidate(chain, groups, claims, forks, now) for chain in collection.chains]
+    homes = _homes(collection.chains)
+    forks = _forks(homes, groups, claims)
+    chains = [_candidate(chain, claims, forks, now) for chain in collection.chains]
+    by_time = {one.time: one for one in chains}
+    for group in groups:
+        for home in homes.get(group[0].start or "", ()):
+            by_time[home].guests += group
     rules = _Rules(chains, policy, now, drilled)
     items: list[Item] = []
     for one in chains:
@@ -181,14 +186,11 @@ def _lost(item: BackupSet, claims: Claims) -> str | None:
     return None
 
 
-def _candidate(
-    chain: Chain, groups: t.Iterable[list[BackupSet]], claims: Claims, forks: t.Mapping[str, str], now: datetime
-) -> _Candidate:
+def _candidate(chain: Chain, claims: Claims, forks: t.Mapping[str, str], now: datetime) -> _Candidate:
     end = len(chain.sets)
     while end and _unfinished(chain.sets[end - 1], claims):
         end -= 1
     one = _Candidate(chain.sets[:end], chain.sets[end:], doubt(chain.sets, now), forks.get(chain.time))
-    one.guests = [item for group in groups if group[0].start in {each.time for each in chain.sets} for item in group]
     believed = not (one.doubt or one.fork)
     for item in one.body:
         lost = _lost(item, claims)
@@ -217,12 +219,20 @@ def _groups(orphans: t.Iterable[BackupSet]) -> list[list[BackupSet]]:
     return groups
 
 
-def _forks(chains: t.Iterable[Chain], groups: t.Iterable[list[BackupSet]], claims: Claims) -> dict[str, str]:
-    """Chain (and group) -> why it is in doubt: two sets build on one, and either may be the true one."""
-    homes: dict[str, list[str]] = {}
+Homes = dict[str, list[str]]
+
+
+def _homes(chains: t.Iterable[Chain]) -> Homes:
+    """Set -> the chains that hold one of that time."""
+    homes: Homes = {}
     for chain in chains:
         for item in chain.sets:
             homes.setdefault(item.time, []).append(chain.time)
+    return homes
+
+
+def _forks(homes: Homes, groups: t.Iterable[list[BackupSet]], claims: Claims) -> dict[str, str]:
+    """Chain (and group) -> why it is in doubt: two sets build on one, and either may be the true one."""
     found: dict[str, str] = {}
     for group in groups:
         start = group[0].start or ""
@@ -247,7 +257,11 @@ class _Rules:
         self.chains = sorted((one for one in chains if one.seen), key=lambda one: (one.born, one.time))
         newest = max((point.moment for one in self.chains for point in one.sure), default=None)
         self.cutoff = None if newest is None else min(newest, now) - timedelta(days=policy.keep_days)
+        self.stand_ins = [one for one in reversed(self.chains) if one.whole and one.sure[0].moment <= now - SETTLED]
         self.promised: dict[str, str] = {}
+        passed = [one for one in chains if any(item.time in drilled for item in one.body)]
+        if passed:  # even if nothing of it can be restored today: junk may make it look so
+            self.promised[max(passed, key=lambda one: one.born).time] = "it is the newest chain that passed a drill"
         self._promise([one.time for one in self.chains if one.whole], [p for one in self.chains for p in one.sure])
         self._promise(
             [one.time for one in self.chains if one.looks_whole], [p for one in self.chains for p in one.seen]
@@ -304,11 +318,7 @@ class _Rules:
     def _superseded(self, born: datetime, sets: t.Sequence[BackupSet]) -> str | None:
         """The newest chain that may stand in for this one. Newer also by name: a backup builds on the newest name."""
         last = max(item.time for item in sets)
-        for other in reversed(self.chains):
-            settled = other.sure and other.sure[0].moment <= self.now - SETTLED
-            if other.born > born and other.time > last and settled and other.whole:
-                return other.time
-        return None
+        return next((one.time for one in self.stand_ins if one.born > born and one.time > last), None)
 
     def _old(self, moment: datetime) -> bool:
         days = self.policy.incomplete_days
@@ -329,7 +339,7 @@ class _Rules:
         items = []
         for each in one.body:
             parts = tuple(item for item in each.objects if (name := parse_name(item.name)) and name.partial)
-            if parts:
+            if parts and not each.gaps:
                 drop = self._old(max(item.modified for item in parts))
                 reason = "a crash left it beside a set." if drop else "it may be in the making."
                 items.append(Item("part", each.time, drop, reason, (), parts))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,75 @@ def measured(period: int, crashed: int, missed: int, policy: Policy) -> str:
 @pytest.mark.parametrize("row", TABLE, ids=str)
 def test_the_table_of_the_page_is_measured(row: tuple[int, int, int, Policy]) -> None:
     assert measured(*row) in PAGE.read_text(encoding="utf-8").splitlines()
+
+
+# --- what a plan says -------------------------------------------------------------------------------------------------
+
+
+def weekly() -> History:
+    """Five weeks, a full each week at the end of its first night, then two days more."""
+    return run(37, Luck(), random.Random(3))
+
+
+def fates(history: History, policy: Policy, drilled: t.Collection[str] = ()) -> list[tuple[bool, str]]:
+    return [(item.drop, item.reason) for item in decide(history, policy, drilled).items]
+
+
+def test_each_decision_has_its_reason() -> None:
+    history = weekly()
+    fulls = [made.time for made in history.sets if made.start is None]
+    third = history.members(fulls[2])[-1].time
+    gone_, drill, starts, recent, newest = range(5)
+    told = fates(history, Policy(keep_days=15.5), [history.members(fulls[1])[3].time])[:6]
+    assert [drop for drop, _ in told] == [True, False, False, False, False, False]
+    assert told[gone_][1] == f"superseded by chain {fulls[5]}; every promised point remains without it."
+    assert told[drill][1] == "it is the newest chain that passed a drill."
+    assert told[starts][1] == f"point {third} is what the window of 15.5 days starts with."
+    assert told[recent][1] == "it holds points of the last 15.5 days."
+    assert told[newest + 1][1] == "it is the newest complete chain."
+
+
+def test_a_drilled_chain_stays_even_if_nothing_of_it_can_be_restored() -> None:
+    history = weekly()
+    first = history.sets[0]
+    junk = first.objects[0]
+    history.junk.append(replace(junk, name=junk.name.replace("vol1.", "vol99.")))
+    dropped, reason = fates(history, Policy(keep_days=7))[0]
+    assert dropped
+    assert reason.startswith("nothing in it can be restored, and it is superseded by chain ")
+    plan = decide(history, Policy(keep_days=7), [first.time])
+    assert not plan.items[0].drop
+    (alarm,) = plan.alarms
+    assert alarm.startswith(f"chain {first.time} is damaged: set {first.time} lacks volume ")
+    assert alarm.endswith("; run a full backup, and see what the store did.")
+
+
+def test_a_silent_node_and_a_wrong_clock_cost_nothing() -> None:
+    history = weekly()
+    now = fates(history, Policy())
+    history.now += 3650 * DAY
+    assert [drop for drop, _ in fates(history, Policy())] == [drop for drop, _ in now]
+    history.now -= 7300 * DAY
+    plan = decide(history, Policy(keep_days=1))
+    assert not plan.dropped
+    assert "lies in the future of this host's clock" in plan.alarms[0]
+
+
+def test_orphans_that_were_recorded_are_damage() -> None:
+    history = weekly()
+    full, second, *_ = history.sets
+    history.junk = []
+    history.sets = [made for made in history.sets if made is not full]
+    old = replace(history, sets=[second, *history.members(history.sets[-1].chain)])
+    plan = decide(old, Policy(keep_days=60))
+    assert [(item.kind, item.drop) for item in plan.items] == [("orphans", False), ("chain", False)]
+    assert plan.alarms == [
+        f"set {second.time} was recorded as whole and lost its base {full.time}: see what the store did."
+    ]
+    assert decide(old, Policy(keep_days=60), records=False).items[0].drop
+    old.now = second.moment + 6 * DAY
+    young = decide(old, Policy(), records=False).items[0]
+    assert (young.drop, young.reason) == (
+        False,
+        "nothing can be restored from it, but it is younger than 7 days.",
+    )
