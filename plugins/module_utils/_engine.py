@@ -66,6 +66,8 @@ def ask(module: AnsibleModule, values: t.Mapping[str, t.Any]) -> t.NoReturn:
         )
     for warning in answer.pop("warnings", []):
         module.warn(warning)
+    if not module._diff:
+        answer.pop("diff", None)
     failed = answer.pop("failed", True)
     if answer.get("rc") is None or (answer["rc"] != 0 and not failed):
         answer.pop("rc", None)  # Ansible takes any other for a failure; a scrub may end with 1, a comparison has none

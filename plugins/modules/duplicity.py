@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: duplicity
-short_description: Back up, restore and verify with duplicity
+short_description: Back up, restore, verify and prune with duplicity
 description:
   - Runs one operation of the Lifeboat engine that the role P(lifeboat.fleet.duplicity#role) installed on the host,
     and returns its run record.
@@ -26,8 +26,13 @@ options:
       - V(restore) restores a restore point to O(dest).
       - V(verify) reads, hashes, decrypts and unpacks all volumes of a restore point. With O(dest) it compares a restored tree
         with the witness that the node recorded when the point was made, with O(compare_data) the live tree with the point.
+      - V(prune) drops whole chains that nothing promised needs (O(keep_days), O(keep_chains), O(keep_points)) and that a newer
+        complete chain replaced 48 hours ago, and what V(cleanup) drops. It judges by the store's times, never by names.
+      - V(cleanup) drops what crashes left, once it is older than O(incomplete_days); no chain and no restore point.
+      - V(prune) and V(cleanup) are for stores with one key. With O(profile) and an V(s3://) store they are refused, since a node
+        may not delete its own history.
     type: str
-    choices: [backup, restore, verify]
+    choices: [backup, restore, verify, prune, cleanup]
     required: true
   source:
     description: Folder to back up. Needed with O(target) for O(operation=backup) and for O(compare_data).
@@ -133,6 +138,22 @@ options:
         included. Any difference is a failure.
     type: bool
     default: false
+  keep_days:
+    description:
+      - Every restore point of this many days before the newest one stays, and the newest one that is older.
+      - The engine's default is 30.
+    type: float
+  keep_chains:
+    description: At least this many complete chains stay. The engine's default is 1.
+    type: int
+  keep_points:
+    description: At least this many restore points stay. The engine's default is 1.
+    type: int
+  incomplete_days:
+    description:
+      - Days without a new object after which an unfinished set is a crash's leftover. The engine's default is 7.
+      - With V(0) a running backup would lose its set.
+    type: float
   timeout:
     description: Seconds after which the run is ended.
     type: int
@@ -154,10 +175,12 @@ attributes:
     details:
       - Nothing is written but temporary files. Request, restore point and O(dest) are checked; without a witness of the point,
         duplicity reads the whole chain to compare an existing O(dest).
-      - Of a backup it tells only that it would run.
+      - Of a backup it tells only that it would run. A prune makes its plan.
   diff_mode:
     support: partial
-    details: Paths that come, go or change with O(operation=restore); in check mode only where the point has a witness or O(dest) exists.
+    details:
+      - Paths that come, go or change with O(operation=restore); in check mode only where the point has a witness or O(dest) exists.
+      - Sets and records that go with O(operation=prune) and O(operation=cleanup).
   platform:
     platforms: posix
 notes:
@@ -217,9 +240,28 @@ EXAMPLES = r"""
     profile: site
     mode: full
     show_progress: true
+
+- name: See what a prune would drop (with --check --diff), and why
+  lifeboat.fleet.duplicity:
+    operation: prune
+    target: file:///mnt/backup/www
+    keep_days: 60
+    keep_chains: 2
 """
 
 RETURN = r"""
+plan:
+  description: What stays and what goes (in check mode, would go), each with its reason.
+  type: list
+  elements: dict
+  returned: with O(operation=prune) and O(operation=cleanup)
+  sample:
+    - kind: chain
+      chain: 20261001T021500Z
+      action: drop
+      reason: superseded by chain 20261119T021512Z; every promised point remains without it.
+      points: 7
+      stored: 73400320
 msg:
   description: One sentence with what was done, or with the cause of the failure and the next step.
   type: str
@@ -287,6 +329,8 @@ OPTIONS = {
     "backup": ("source", *SELECTING, *RUNNING, "mode"),
     "restore": ("dest", "path", "select", "time", "replace"),
     "verify": ("dest", "time", "compare_data", "source", *SELECTING),
+    "prune": ("keep_days", "keep_chains", "keep_points", "incomplete_days"),
+    "cleanup": ("incomplete_days",),
 }
 COMMON = ("operation", "profile", "target", "store", "encryption", "timeout", "stall_timeout")
 
@@ -313,6 +357,10 @@ def argument_spec():
         "time": {"type": "str"},
         "replace": {"type": "str", "choices": ["false", "true", "in_place"], "default": "false"},
         "compare_data": {"type": "bool", "default": False},
+        "keep_days": {"type": "float"},
+        "keep_chains": {"type": "int"},
+        "keep_points": {"type": "int"},
+        "incomplete_days": {"type": "float"},
         "timeout": {"type": "int"},
         "stall_timeout": {"type": "int"},
         "show_progress": {"type": "bool", "default": False},

@@ -3,7 +3,7 @@
 """The guards, one by one: what stock duplicity does (first), and what our engine answers in the same place (then).
 
 This file: a repository that is not what it seems, and restores from it. The numbers are those of "Guards" in the facts on
-duplicity. Guards 4, 5, 15 and 18 are about pruning and clean-up: they come with the operations prune and cleanup. Guard 19
+duplicity. Guards 4, 5, 15 and 18 are about pruning and clean-up: see test_guards_pruning.py. Guard 19
 needs an S3 store that denies deletes to a node: a file:// folder cannot deny that and still take uploads.
 """
 

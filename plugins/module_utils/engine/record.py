@@ -122,7 +122,7 @@ def _is_stamp(value: t.Any) -> bool:
 
 _KINDS: dict[str, Check] = {
     "schema": _is_number,
-    "operation": _one_of("backup", "restore", "verify"),
+    "operation": _one_of("backup", "restore", "verify", "prune", "cleanup"),
     "outcome": _one_of("ok", "warning", "failed"),
     "started": _is_stamp,
     "seconds": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1e9,

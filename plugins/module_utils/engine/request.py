@@ -2,7 +2,7 @@
 # Copyright: Lifeboat contributors
 """One request in JSON -> one operation -> one answer in JSON: what the Ansible module talks to.
 
-``{"engine": "0.1.0", "operation": "backup|restore|verify|info", ...}``. Either ``profile`` names what is installed on this
+``{"engine": "0.1.0", "operation": "backup|restore|verify|prune|cleanup|info", ...}``. Either ``profile`` names what is installed on this
 node, or ``target`` (a URL), ``store``, ``encryption`` and ``source`` are given. Secrets arrive here and go no further
 than a folder in memory: ``store.access_key``, ``store.secret_key``, ``encryption.private_key``.
 """
@@ -23,9 +23,11 @@ from . import (
     installed,
     profile,
     proof,
+    prune,
     reading,
     record,
     restore,
+    retention,
     selection,
     target,
     times,
@@ -44,6 +46,8 @@ _KEYS = {
     "backup": {"mode", *profile.FIELDS} - {"node", "store", "fingerprint", "timeout", "stall_timeout"},
     "restore": {"dest", "path", "select", "time", "replace", "diff"},
     "verify": {"dest", "time", "compare_data", "source", *profile.SELECTING},
+    "prune": {"keep_days", "keep_chains", "keep_points", "incomplete_days"},
+    "cleanup": {"incomplete_days"},
     "info": {"files", "path", "time"},
 }
 _COMMON = {
@@ -82,6 +86,8 @@ def handle(values: Values, layout: Layout | None = None) -> dict[str, t.Any]:
         return _backup(values, layout)
     if operation == "info":
         return _info(values, layout)
+    if operation in ("prune", "cleanup"):
+        return _prune(values, layout).to_dict()
     with target.origin(values, layout) as (origin, corner):
         if operation == "restore":
             return _restore(values, origin, corner).to_dict()
@@ -140,6 +146,27 @@ def _files(values: Values, layout: Layout) -> dict[str, t.Any]:
         "point": time,
         "files": [item.to_dict() for item in listed],
     }
+
+
+def _prune(values: Values, layout: Layout) -> Result:
+    """No key of the node is needed: whole objects go, unread."""
+    if "profile" in values:
+        settings = profile.load(values["profile"], layout)
+        if settings.store.scheme == "s3":
+            raise Refused("a node may not delete its own history from an s3:// store: prune on the controller instead.")
+        return _pruned(values, settings.repository, target.Corner(settings.store, settings.node or "", settings.name))
+    with target.location(values) as location:
+        return _pruned(values, location, target.corner_of(location))
+
+
+def _pruned(values: Values, repository: Location, corner: target.Corner | None) -> Result:
+    place, name, node = (corner.place, corner.profile, corner.node) if corner else (None, None, None)
+    check = bool(values.get("check"))
+    given = {key: values[key] for key in _KEYS["prune"] if key in values}
+    policy = retention.Policy(**given)
+    if values["operation"] == "prune":
+        return prune.run(repository, place, name, node, policy, check=check)
+    return prune.cleanup(repository, place, name, node, incomplete_days=policy.incomplete_days, check=check)
 
 
 def _described(

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 from .errors import LifeboatError, Refused
 
+_BATCH = 1000  # what S3 takes in one call
+Sentences = list[str]
 _NEXT_STEP = {
     # Ceph RGW with STS says this of an unknown key and of a wrong secret too
     "AccessDenied": "check that this key is the right one (roll the node out again) and that its policy covers that",
@@ -114,6 +116,10 @@ class ObjectStore(t.Protocol):
     def write(self, name: str, data: bytes, *, if_absent: bool = False) -> StoredObject:
         """Store ``data``; with ``if_absent`` an existing object is an error and stays as it is."""
 
+    def delete(self, names: t.Sequence[str]) -> Sentences:
+        """Delete these objects, in this order where the store has one; one that is gone is fine. Returns a sentence for
+        what was refused. Only a listing proves a deletion."""
+
 
 class FileStore:
     """A folder on this machine."""
@@ -160,6 +166,15 @@ class FileStore:
         except OSError as error:
             raise LifeboatError(f"cannot write {path}: {error.strerror}.") from error
         return self._object(path)
+
+    def delete(self, names: t.Sequence[str]) -> Sentences:
+        refused = []
+        for name in names:
+            try:
+                (self.root / name).unlink(missing_ok=True)
+            except OSError as error:
+                refused.append(f"cannot delete {self.root / name}: {error.strerror}.")
+        return refused
 
 
 class S3Store:
@@ -224,6 +239,22 @@ class S3Store:
         now = datetime.now(timezone.utc)
         return StoredObject(name, len(data), now, _etag(answer), answer.get("VersionId"))
 
+    def delete(self, names: t.Sequence[str]) -> Sentences:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        refused = []
+        for first in range(0, len(names), _BATCH):
+            keys = [{"Key": self.prefix + name} for name in names[first : first + _BATCH]]
+            try:
+                answer = self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True})
+            except (BotoCoreError, ClientError) as error:
+                refused.append(str(self._failure(f"delete {keys[0]['Key']!r} and what follows", error)))
+                continue
+            for item in answer.get("Errors", []):
+                told = ClientError({"Error": item}, "DeleteObjects")
+                refused.append(str(self._failure(f"delete {item.get('Key', '')!r}", told)))
+        return refused
+
 
 def _etag(answer: t.Mapping[str, t.Any]) -> str:
     return f"etag:{answer.get('ETag', '').strip(chr(34))}"
@@ -283,10 +314,11 @@ def explain(doing: str, error: Exception) -> str:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         code = str(response.get("Error", {}).get("Code", "error"))
-        status = str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        status = f" ({status})" if status else ""
         code = {"403": "AccessDenied", "404": "NoSuchKey", "412": "PreconditionFailed"}.get(code, code)
         step = _NEXT_STEP.get(code, "see the store's log")
-        return f"cannot {doing}: the store answered {code} ({status}); {step}."
+        return f"cannot {doing}: the store answered {code}{status}; {step}."
     kind = type(error).__name__
     if kind in (
         "EndpointConnectionError",

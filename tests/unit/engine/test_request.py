@@ -55,6 +55,22 @@ def install(node: Node, **changes: t.Any) -> None:
     (node.root / "etc" / "site.json").write_text(json.dumps(data | changes))
 
 
+def test_a_node_prunes_its_own_profile_only_without_separated_powers(odd: Node, tmp_path: Path) -> None:
+    install(here := odd.copy(tmp_path / "node"))
+    for operation in ("prune", "cleanup"):
+        asked = {"engine": VERSION, "operation": operation, "profile": "site"}
+        answer = request.handle(asked, here.layout)
+        assert (answer["failed"], answer["changed"], answer["msg"]) == (False, False, "There is nothing to drop.")
+        assert (answer["record"]["operation"], answer["record"]["node"]) == (operation, "node1")
+    assert [item["action"] for item in request.handle(asked | {"operation": "prune"}, here.layout)["plan"]] == ["keep"]
+    install(here, store={"url": "s3://bucket/nodes/node1", "credentials_file": "/none"})
+    for operation in ("prune", "cleanup"):
+        with pytest.raises(
+            Refused, match=r"^a node may not delete its own history from an s3:// store: prune on the contr"
+        ):
+            request.handle({"engine": VERSION, "operation": operation, "profile": "site"}, here.layout)
+
+
 def test_check_mode_changes_nothing(odd: Node, tmp_path: Path) -> None:
     before = sorted(path for path in odd.root.rglob("*"))
     install(here := odd.copy(tmp_path / "node"))

@@ -133,6 +133,16 @@ def test_a_folder_that_fails_says_so(folder: store.ObjectStore) -> None:
         folder.write("file/x", b"")
 
 
+def test_a_folder_deletes(folder: store.ObjectStore) -> None:
+    for name in ("a/b", "a/c", "d"):
+        folder.write(name, b"x")
+    assert folder.delete(["a/b", "a/none", "a/c"]) == []
+    assert [item.name for item in folder.list()] == ["d"]
+    (refused,) = folder.delete(["a"])  # a folder is no object
+    assert refused.startswith("cannot delete ")
+    assert refused.endswith("/store/a: Is a directory.")
+
+
 # --- a bucket (a mock) ------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +189,26 @@ def test_a_bucket_reads_writes_and_looks(bucket: tuple[store.S3Store, Stubber]) 
     assert (written.name, written.bytes, written.checksum, written.version_id) == ("x", 3, "etag:e", "v")
     stub.add_response("put_object", {}, {**key, "Body": b"one", "IfNoneMatch": "*"})
     found.write("x", b"one", if_absent=True)
+
+
+def test_a_bucket_deletes_in_batches_and_tells_what_was_refused(bucket: tuple[store.S3Store, Stubber]) -> None:
+    found, stub = bucket
+    names = [f"x{number}" for number in range(1002)]
+
+    def asked(part: list[str]) -> dict[str, t.Any]:
+        return {"Bucket": "b", "Delete": {"Objects": [{"Key": f"nodes/n1/{name}"} for name in part], "Quiet": True}}
+
+    stub.add_response("delete_objects", {}, asked(names[:1000]))
+    error = {"Key": "nodes/n1/x1001", "Code": "AccessDenied", "Message": "no"}
+    stub.add_response("delete_objects", {"Errors": [error]}, asked(names[1000:]))
+    (refused,) = found.delete(names)
+    assert refused.startswith("cannot delete 'nodes/n1/x1001' in s3://b: the store answered AccessDenied; check that")
+    stub.add_client_error("delete_objects", "AccessDenied", http_status_code=403)
+    (refused,) = found.delete(["y", "z"])
+    assert refused.startswith(
+        "cannot delete 'nodes/n1/y' and what follows in s3://b: the store answered AccessDenied (403)"
+    )
+    assert found.delete([]) == []
 
 
 def test_a_bucket_that_refuses_says_so(bucket: tuple[store.S3Store, Stubber]) -> None:

@@ -123,6 +123,28 @@ def test_a_restore_in_check_mode(ask: Ask, tmp_path: Path) -> None:
     assert "PRIVATE" not in json.dumps(said)
 
 
+@pytest.mark.parametrize("diff", [True, False])
+def test_a_prune(ask: Ask, tmp_path: Path, diff: bool) -> None:
+    plan = [{"chain": "20261001T021500Z", "action": "drop"}]
+    answer = DONE | {"plan": plan, "diff": {"before": "chain\n", "after": ""}}
+    said = ask(
+        answer, _ansible_diff=diff, operation="prune", target="file:///x", keep_days=60, keep_points=3, mode="full"
+    )
+    assert json.loads((tmp_path / "request").read_text()) == {
+        "engine": VERSION,
+        "operation": "prune",
+        "check": False,
+        "target": "file:///x",
+        "keep_days": 60,
+        "keep_points": 3,
+    }
+    assert said["plan"] == plan
+    assert said.get("diff") == (answer["diff"] if diff else None)
+    ask(DONE, operation="cleanup", profile="site", keep_days=60, incomplete_days=0)
+    assert json.loads((tmp_path / "request").read_text())["incomplete_days"] == 0
+    assert "keep_days" not in (tmp_path / "request").read_text()
+
+
 def test_a_verify_sends_nothing_of_the_others(ask: Ask, tmp_path: Path) -> None:
     ask(DONE, operation="verify", profile="site", mode="full", replace=True, path="x")
     sent = json.loads((tmp_path / "request").read_text())
@@ -190,7 +212,11 @@ def test_a_missing_command_is_a_sentence(ask: Ask, command: Path) -> None:
     ("arguments", "says"),
     [
         ({}, "missing required arguments: operation"),
-        ({"operation": "prune", "profile": "site"}, "value of operation must be one of: backup, restore, verify"),
+        (
+            {"operation": "drop", "profile": "x"},
+            "value of operation must be one of: backup, restore, verify, prune, cleanup",
+        ),
+        ({"operation": "prune", "profile": "x", "keep_points": "all"}, "keep_points"),
         ({"operation": "backup"}, "one of the following is required: profile, target"),
         ({"operation": "backup", "profile": "x", "target": "y"}, "parameters are mutually exclusive: profile|target"),
         ({"operation": "restore", "profile": "x"}, "operation is restore but all of the following are missing: dest"),
