@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from .errors import LifeboatError, Refused
 
+_PIECE = 1 << 20  # bytes that a stream yields at once
 _NEXT_STEP = {
     # Ceph RGW with STS says this of an unknown key and of a wrong secret too
     "AccessDenied": "check that this key is the right one (roll the node out again) and that its policy covers that",
@@ -108,6 +109,9 @@ class ObjectStore(t.Protocol):
     def read(self, name: str) -> bytes:
         """The whole object."""
 
+    def stream(self, name: str) -> t.Iterator[bytes]:
+        """The whole object in pieces, for what may be larger than memory."""
+
     def stat(self, name: str) -> StoredObject | None:
         """The object's size, time, checksum and version id, or None if it is not there."""
 
@@ -137,6 +141,21 @@ class FileStore:
             return (self.root / name).read_bytes()
         except OSError as error:
             raise LifeboatError(f"cannot read {self.root / name}: {error.strerror}.") from error
+
+    def stream(self, name: str) -> t.Iterator[bytes]:
+        # closed while a piece is out, so that an error of the reader's own is never taken for one of this file
+        offset = 0
+        while True:
+            try:
+                with open(self.root / name, "rb", buffering=0) as handle:
+                    handle.seek(offset)
+                    block = handle.read(_PIECE)
+            except OSError as error:
+                raise LifeboatError(f"cannot read {self.root / name}: {error.strerror}.") from error
+            if not block:
+                return
+            offset += len(block)
+            yield block
 
     def stat(self, name: str) -> StoredObject | None:
         path = self.root / name
@@ -196,6 +215,15 @@ class S3Store:
 
         try:
             return t.cast(bytes, self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"].read())
+        except (BotoCoreError, ClientError) as error:
+            raise self._failure(f"read {self.prefix + name!r}", error) from error
+
+    def stream(self, name: str) -> t.Iterator[bytes]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            body = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"]
+            yield from body.iter_chunks(_PIECE)
         except (BotoCoreError, ClientError) as error:
             raise self._failure(f"read {self.prefix + name!r}", error) from error
 
