@@ -145,7 +145,7 @@ class History:
     def crowd(self) -> None:
         folder = os.path.join(os.fsencode(self.source), b"crowd")
         os.makedirs(folder, exist_ok=True)
-        for number in range(self.random.choice((300, 3000))):
+        for number in range(self.random.choice((300, 2000))):
             Path(os.fsdecode(folder), f"{number}").write_bytes(b"%d" % number)
 
     def change(self) -> None:
