@@ -54,7 +54,7 @@ def whole(path: str, name: str, home: str) -> bytes:
 
 class _File:
     def __init__(self, path: str) -> None:
-        self.file: t.BinaryIO = open(path, "rb", buffering=0)
+        self.file: t.BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115 - see `close`
 
     def read(self, size: int, /) -> bytes:
         return self.file.read(size)

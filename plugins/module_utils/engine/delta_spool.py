@@ -16,7 +16,7 @@ class DeltaSpool:
 
     def __init__(self, path: str, bound: int = 0) -> None:
         self.path, self._bound = path, bound
-        self._file: t.BinaryIO = open(path, "a+b", buffering=1 << 20)
+        self._file: t.BinaryIO = open(path, "a+b", buffering=1 << 20)  # noqa: SIM115 - see `close`
         self.end = 0
         self._dirty = False
 

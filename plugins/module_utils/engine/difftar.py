@@ -10,6 +10,7 @@ Behind the end marker padding of any content may follow: it is not read here.
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 import zlib
@@ -24,6 +25,7 @@ _CHUNK = 1 << 20
 _TYPES = {b"0": "file", b"\0": "file", b"2": "link", b"3": "character", b"4": "block", b"5": "folder", b"6": "fifo"}
 # an empty name, a dot or two between slashes
 _UNSAFE = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
+_KINDS = {b"snapshot": "snapshot", b"diff": "diff", b"deleted": "deleted"}
 _CUT = re.compile(rb"(.*)/([1-9][0-9]{0,9})", re.DOTALL)
 
 
@@ -44,99 +46,122 @@ class Entry(t.NamedTuple):
 
 def entries(read: Read) -> t.Iterator[Entry]:
     """All entries up to the end marker. ``read(n)`` gives at most n bytes, none at the end."""
-    buffer, at = b"", 0
+    source = _Source(read)
     names: dict[bytes, bytes] = {}
-    owners: dict[bytes, tuple[int, int, int]] = {}
     while True:
-        if len(buffer) - at < 512:
-            buffer, at = _more(read, buffer, at, 512)
-        header = buffer[at : at + 512]
-        at += 512
-        kind = header[156:157]
+        header = source.take(512)
         if not header[0] and not header.strip(b"\0"):
             if names:
                 raise Damaged("its tar ends within an entry")
             return
-        # the sum of all bytes, the checksum's own counted as blanks; adler32 has it in its low half, modulo 65521
-        total = zlib.adler32(header[156:], zlib.adler32(b"        ", zlib.adler32(header[:148]))) & 0xFFFF
-        if total != (_number(header[148:156]) + 1) % 65521:
-            raise Damaged("a tar header in it does not match its checksum")
+        _check(header)
         size = _number(names[b"size"]) if b"size" in names else _number(header[124:136])
-        if size > _LARGEST:
-            raise Damaged(f"it holds an entry of {size} bytes, which no known duplicity writes")
-        data = b""
-        if size:
-            padded = size + (-size & 511)
-            if len(buffer) - at < padded:
-                buffer, at = _more(read, buffer, at, padded)
-            data = buffer[at : at + size]
-            at += padded
+        data = source.take_padded(size) if size else b""
+        kind = header[156:157]
         if kind in b"xLK":
-            names |= (
-                {b"path": _text(data)} if kind == b"L" else {b"linkpath": _text(data)} if kind == b"K" else _pax(data)
-            )
+            names |= _pax(data) if kind == b"x" else {b"path" if kind == b"L" else b"linkpath": _text(data)}
             continue
-        owner = owners.get(header[100:124])
-        if owner is None or names:
-            owner = (_number(header[100:108]) & 0o7777, _owner(names, b"uid", header[108:116]), 0)
-            owner = (owner[0], owner[1], _owner(names, b"gid", header[116:124]))
-            if not names:
-                owners[header[100:124]] = owner
-        yield _entry(header, kind, names, owner, data)
+        yield _entry(header, names, data)
         if names:
             names = {}
 
 
-def _entry(header: bytes, kind: bytes, names: dict[bytes, bytes], owner: tuple[int, int, int], data: bytes) -> Entry:
-    name = names.get(b"path") or _text(header[:100])
-    if header[345] and b"path" not in names:
-        name = _text(header[345:500]) + b"/" + name
-    what = _TYPES.get(kind)
-    if what is None:
-        raise Damaged(f"it holds a tar entry of the unknown type {kind!r}")
-    if what == "file" and kind == b"\0" and name.endswith(b"/"):
-        what = "folder"
-    label, slash, path = name.partition(b"/")
-    part = 0
-    if label == b"snapshot" or label == b"diff" or label == b"deleted":
-        if path.endswith(b"/"):
-            path = path[:-1]
-    elif (label == b"multivol_snapshot" or label == b"multivol_diff") and what == "file":
-        cut = _CUT.fullmatch(path)
-        if cut is None:
-            raise Damaged(f"it holds an entry with the unknown name {name!r}")
-        label, path, part = label[9:], cut[1], int(cut[2])
-    else:
-        slash = b""
-    if not slash:
-        raise Damaged(f"it holds an entry with the unknown name {name!r}")
-    if path == b".":
-        path = b""
-    elif path and _UNSAFE.search(path):
-        raise Damaged(f"it holds the path {path!r}, which would leave the destination")
+class _Source:
+    """Takes exact lengths from a stream that comes in pieces."""
+
+    def __init__(self, read: Read) -> None:
+        self._read, self._bytes, self._at = read, b"", 0
+
+    def take(self, wanted: int) -> bytes:
+        at, end = self._at, self._at + wanted
+        if end > len(self._bytes):
+            self._fill(wanted)
+            at, end = 0, wanted
+        self._at = end
+        return self._bytes[at:end]
+
+    def take_padded(self, size: int) -> bytes:
+        """``size`` bytes, and past them to the end of their last block."""
+        if not 0 <= size <= _LARGEST:
+            raise Damaged(f"it holds an entry of {size} bytes, which no known duplicity writes")
+        return self.take(size + (-size & 511))[:size]
+
+    def _fill(self, wanted: int) -> None:
+        pieces = [self._bytes[self._at :]]
+        have = len(pieces[0])
+        while have < wanted:
+            piece = self._read(_CHUNK)
+            if not piece:
+                raise Damaged("its tar is cut short")
+            pieces.append(piece)
+            have += len(piece)
+        self._bytes, self._at = b"".join(pieces), 0
+
+
+def _check(header: bytes) -> None:
+    """The sum of all bytes, the checksum's own taken as blanks; adler32 holds it in its low half, modulo 65521."""
+    total = zlib.adler32(header[156:], zlib.adler32(b"        ", zlib.adler32(header[:148]))) & 0xFFFF
+    if total != (_number(header[148:156]) + 1) % 65521:
+        raise Damaged("a tar header in it does not match its checksum")
+
+
+def _entry(header: bytes, names: dict[bytes, bytes], data: bytes) -> Entry:
+    name, what = _name(header, names)
+    kind, part, path = _place(name, what)
     if data and what != "file":
         raise Damaged(f"it holds data for {path!r}, which is no file")
+    owner = _owner(header[100:124])
+    if names:
+        uid, gid = (
+            _decimal(names[key]) if key in names else known
+            for key, known in zip((b"uid", b"gid"), owner[1:], strict=True)
+        )
+        owner = owner[0], _below(uid, 32), _below(gid, 32)
     mtime = _time(names[b"mtime"]) if b"mtime" in names else _number(header[136:148])
     link, device = b"", (0, 0)
     if what == "link":
         link = names.get(b"linkpath") or _text(header[157:257])
-    elif what == "character" or what == "block":
-        device = (_number(header[329:337]), _number(header[337:345]))
-    # negative times become 0, as duplicity makes them
-    return Entry(label.decode(), part, path, what, owner, max(mtime, 0), link, device, data)
+        if not link or b"\0" in link:
+            raise Damaged(f"it holds the link {path!r} to nowhere")
+    elif what in ("character", "block"):
+        device = (_below(_number(header[329:337]), 32), _below(_number(header[337:345]), 32))
+    return Entry(kind, part, path, what, owner, _below(mtime, 55), link, device, data)
 
 
-def _more(read: Read, buffer: bytes, at: int, wanted: int) -> tuple[bytes, int]:
-    """A buffer with at least ``wanted`` bytes from its start."""
-    pieces = [buffer[at:]]
-    have = len(pieces[0])
-    while have < wanted:
-        piece = read(_CHUNK)
-        if not piece:
-            raise Damaged("its tar is cut short")
-        pieces.append(piece)
-        have += len(piece)
-    return b"".join(pieces), 0
+def _name(header: bytes, names: dict[bytes, bytes]) -> tuple[bytes, str]:
+    """The entry's name in the tar, and its type."""
+    kind = header[156:157]
+    name = names.get(b"path")
+    if name is None:
+        name = _text(header[:100])
+        if header[345]:
+            name = _text(header[345:500]) + b"/" + name
+    what = _TYPES.get(kind)
+    if what is None:
+        raise Damaged(f"it holds a tar entry of the unknown type {kind!r}")
+    if kind == b"\0" and name.endswith(b"/"):
+        what = "folder"
+    return name, what
+
+
+def _place(name: bytes, what: str) -> tuple[str, int, bytes]:
+    """Kind, part and path."""
+    label, slash, path = name.partition(b"/")
+    kind, part = _KINDS.get(label), 0
+    cut = None
+    if kind is None and what == "file" and label in (b"multivol_snapshot", b"multivol_diff"):
+        cut = _CUT.fullmatch(path)
+        if cut is not None:
+            kind, path, part = label[9:].decode(), cut[1], int(cut[2])
+    if kind is None or not slash:
+        raise Damaged(f"it holds an entry with the unknown name {name!r}")
+    if cut is None and path.endswith(b"/"):
+        path = path[:-1]
+    if path == b".":
+        return kind, part, b""
+    if path and _UNSAFE.search(path):
+        raise Damaged(f"it holds the path {path!r}, which would leave the destination")
+    return kind, part, path
 
 
 def _text(field: bytes) -> bytes:
@@ -155,10 +180,15 @@ def _number(field: bytes) -> int:
         raise Damaged("a tar header in it holds no number where one belongs") from None
 
 
-def _owner(names: dict[bytes, bytes], key: bytes, field: bytes) -> int:
-    number = _decimal(names[key]) if key in names else _number(field)
-    if not 0 <= number < 1 << 32:
-        raise Damaged(f"a tar header in it names the impossible {key.decode()} {number}")
+@functools.lru_cache(maxsize=1024)
+def _owner(fields: bytes) -> tuple[int, int, int]:
+    """(mode, uid, gid): the same few again and again."""
+    return _number(fields[:8]) & 0o7777, _below(_number(fields[8:16]), 32), _below(_number(fields[16:]), 32)
+
+
+def _below(number: int, bits: int) -> int:
+    if not 0 <= number < 1 << bits:
+        raise Damaged(f"a tar header in it holds the impossible number {number}")
     return number
 
 

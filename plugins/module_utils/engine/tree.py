@@ -24,7 +24,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PART = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_STEP = 1 << 22  # bytes of a delta written at once
+_STEP = 1 << 22  # bytes written at once
 
 
 class Attributes(t.NamedTuple):
@@ -210,10 +210,8 @@ def _assemble(version: list[Segment], base: int, deltas: mmap.mmap | bytes, new:
     for segment in version:
         at, end = segment.start, segment.start + segment.length
         while at < end:
-            if segment.base:
-                done = os.sendfile(new, base, at, min(end - at, 1 << 30))
-            else:
-                done = os.write(new, deltas[at : min(end, at + _STEP)])
+            step = min(end - at, _STEP)
+            done = os.sendfile(new, base, at, step) if segment.base else os.write(new, deltas[at : at + step])
             if not done:
                 raise Damaged("a delta in it copies what is not there")
             at += done

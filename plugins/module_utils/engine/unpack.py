@@ -153,21 +153,12 @@ class Unpacker:
             return _SKIP
         if path in self.plan:
             known = self.plan[path]
-            if known is None:
-                return _SKIP
-            if entry.kind == "deleted" or entry.type != "file":
-                raise Damaged(f"file {path!r} was changed later, but its older version is not there")
-            self._pending = known
-            if entry.kind == "snapshot":
-                if self._set:
-                    self.plan[path] = None
-                return _BASE
-            return self._begin_delta(path)
+            return _SKIP if known is None else self._decide_changed(path, entry, known)
         if entry.kind == "diff":
             if not self._set or entry.type != "file":
                 raise Damaged(f"it holds a change of {path!r}, of which there is no older version")
-            self._pending = self.plan[path] = Pending(Attributes(entry.owner, entry.mtime))
-            return self._begin_delta(path)
+            self.plan[path] = known = Pending(Attributes(entry.owner, entry.mtime))
+            return self._begin_delta(known)
         if self._set:
             self.plan[path] = None
         if entry.kind == "deleted":
@@ -176,6 +167,17 @@ class Unpacker:
             self.summary.others.append((path, entry))
             return _SKIP
         return _WRITE
+
+    def _decide_changed(self, path: bytes, entry: Entry, pending: Pending) -> int:
+        """What an older set holds of a file that later ones have deltas of."""
+        if entry.kind == "deleted" or entry.type != "file" or (entry.kind == "diff" and not self._set):
+            raise Damaged(f"file {path!r} was changed later, but its older version is not there")
+        if entry.kind == "diff":
+            return self._begin_delta(pending)
+        self._pending = pending
+        if self._set:
+            self.plan[path] = None
+        return _BASE
 
     def _write(self, path: bytes, entry: Entry, open_: bool) -> None:
         summary = self.summary
@@ -209,12 +211,9 @@ class Unpacker:
             summary.patch.append((path, pending))
         self._tree.write_part(path, max(entry.part, 1), entry.data)
 
-    def _begin_delta(self, path: bytes) -> int:
-        if self._set == 0:
-            raise Damaged(f"it holds a change of {path!r}, of which there is no older version")
-        self._start = self._deltas.end
-        pending = self._pending
-        if pending is not None and pending.deferred:
+    def _begin_delta(self, pending: Pending) -> int:
+        self._pending, self._start = pending, self._deltas.end
+        if pending.deferred:
             pending.deferred.append(self._set)
             return _DEFER
         return _DELTA

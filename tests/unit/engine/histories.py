@@ -22,13 +22,38 @@ from pathlib import Path
 START = 1_700_000_000  # of the first set; a day goes by between two
 DAY = 86_400
 NAMES = (
-    *(b"a", b"b", b"a-b", b"a b", b"A", b"index.php", b"line\nbreak", b"not \xff utf-8", b"-rf", b'"quoted"', b"'", b"\\"),
-    *("ü".encode(), b"tab\there", b"...", b".hidden", b"multivol_snapshot", b"x" * 120, b"y" * 250, b"1", b"\x01\x7f\r"),
+    *(
+        b"a",
+        b"b",
+        b"a-b",
+        b"a b",
+        b"A",
+        b"index.php",
+        b"line\nbreak",
+        b"not \xff utf-8",
+        b"-rf",
+        b'"quoted"',
+        b"'",
+        b"\\",
+    ),
+    *(
+        "ü".encode(),
+        b"tab\there",
+        b"...",
+        b".hidden",
+        b"multivol_snapshot",
+        b"x" * 120,
+        b"y" * 250,
+        b"1",
+        b"\x01\x7f\r",
+    ),
 )
 SIZES = (0, 1, 511, 512, 4000, 65_535, 65_536, 65_537, 131_072, 300_000, 2_300_000)
 
 
-def duplicity(home: Path, *arguments: str, env: t.Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+def duplicity(
+    home: Path, *arguments: str, env: t.Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Stock duplicity with a cache and a keyring in ``home``."""
     return subprocess.run(
         [os.path.join(os.path.dirname(sys.executable), "duplicity"), *arguments, "--archive-dir", str(home / "cache")],
@@ -108,7 +133,11 @@ class History:
         return sorted(os.path.join(at, name) for at, folders, files in os.walk(top) for name in (*folders, *files))
 
     def data(self, size: int) -> bytes:
-        return self.random.randbytes(size) if self.random.random() < 0.6 else (b"text %d\n" % size * (size // 6 + 1))[:size]
+        return (
+            self.random.randbytes(size)
+            if self.random.random() < 0.6
+            else (b"text %d\n" % size * (size // 6 + 1))[:size]
+        )
 
     def create(self, folder: bytes) -> None:
         path = os.path.join(folder, self.random.choice(NAMES))
@@ -116,7 +145,9 @@ class History:
             return
         kind = self.random.choice(("file",) * 8 + ("folder",) * 4 + ("link", "link", "fifo", "device"))
         if kind == "file":
-            Path(os.fsdecode(path)).write_bytes(self.data(self.random.choice(SIZES[: 11 if self.random.random() < 0.1 else 10])))
+            Path(os.fsdecode(path)).write_bytes(
+                self.data(self.random.choice(SIZES[: 11 if self.random.random() < 0.1 else 10]))
+            )
         elif kind == "folder":
             os.mkdir(path)
         elif kind == "link":
@@ -155,7 +186,9 @@ class History:
             self.create(self.folder())
             return
         path = self.random.choice(paths)
-        what = self.random.choice(("edit", "edit", "edit", "append", "truncate", "remove", "replace", "touch", "rename"))
+        what = self.random.choice(
+            ("edit", "edit", "edit", "append", "truncate", "remove", "replace", "touch", "rename")
+        )
         if what in ("edit", "append", "truncate") and os.path.isfile(path) and not os.path.islink(path):
             self.edit(path, what)
             self.touch(path)

@@ -11,12 +11,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from tests.unit.engine.histories import History, look
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, fast
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.restore import Origin
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, open_store
-from tests.unit.engine.histories import History, look
 
 if t.TYPE_CHECKING:
     from tests.unit.engine.conftest import Pair
