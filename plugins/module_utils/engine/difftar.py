@@ -59,6 +59,8 @@ def entries(read: Read) -> t.Iterator[Entry]:
         data = source.take_padded(size) if size else b""
         kind = header[156:157]
         if kind in b"xLK":
+            _owner(header[100:124])  # nothing uses them, but tarfile ends in silence at a number that is none
+            _number(header[136:148])
             names |= _pax(data) if kind == b"x" else {b"path" if kind == b"L" else b"linkpath": _text(data)}
             continue
         yield _entry(header, names, data)
