@@ -9,6 +9,7 @@ and what to check.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import hashlib
 import os
 import re
@@ -223,7 +224,8 @@ class S3Store:
 
         try:
             body = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"]
-            yield from body.iter_chunks(_PIECE)
+            with contextlib.closing(body):
+                yield from body.iter_chunks(_PIECE)
         except (BotoCoreError, ClientError) as error:
             raise self._failure(f"read {self.prefix + name!r}", error) from error
 
