@@ -10,14 +10,18 @@ make thirty whole copies. The form is librsync's (``command.c``, ``prototab.c``:
 from __future__ import annotations
 
 import bisect
-import mmap
 import typing as t
 
 from .errors import Damaged
 
 _MAGIC = b"rs\x026"
 _WIDTHS = (1, 2, 4, 8)
-Buffer = bytes | mmap.mmap
+
+
+class Buffer(t.Protocol):
+    """Bytes, or what gives them for a slice."""
+
+    def __getitem__(self, place: slice, /) -> bytes: ...
 
 
 class Segment(t.NamedTuple):
@@ -30,11 +34,11 @@ class Segment(t.NamedTuple):
 
 def commands(buffer: Buffer, at: int, end: int) -> t.Iterator[Segment]:
     """The commands of the delta at ``buffer[at:end]``; a copy is from the version before."""
-    if bytes(buffer[at : at + 4]) != _MAGIC:
+    if buffer[at : at + 4] != _MAGIC:
         raise Damaged("a delta in it does not begin as one")
     at += 4
     while at < end:
-        code = buffer[at]
+        code = buffer[at : at + 1][0]
         at += 1
         if code == 0:
             if at != end:

@@ -4,11 +4,27 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import typing as t
 
+_BLOCK = 1 << 14
 Range = tuple[int, int]  # start and end of one delta
+
+
+class Window:
+    """A file as a buffer to look into. It is not mapped: what a process has mapped counts as its memory."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._block, self._at = b"", 0
+
+    def __getitem__(self, place: slice) -> bytes:
+        start, end = place.start, place.stop
+        if not self._at <= start <= end <= self._at + len(self._block):
+            if end - start > _BLOCK:
+                return os.pread(self.descriptor, end - start, start)
+            self._block, self._at = os.pread(self.descriptor, _BLOCK, start), start
+        return self._block[start - self._at : end - self._at]
 
 
 class DeltaSpool:
@@ -46,12 +62,10 @@ class DeltaSpool:
             at += end - start
         return b"".join(pieces), places
 
-    def view(self) -> mmap.mmap | bytes:
+    def view(self) -> Window:
         """All of it, without reading it into memory."""
         self.flush()
-        if not os.fstat(self._file.fileno()).st_size:
-            return b""  # nothing cannot be mapped
-        return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return Window(self._file.fileno())
 
     def flush(self) -> None:
         if self._dirty:

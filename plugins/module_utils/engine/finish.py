@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import tempfile
 import typing as t
 
 from .delta import fold
-from .delta_spool import DeltaSpool, Range
+from .delta_spool import DeltaSpool, Range, Window
 from .difftar import PIECE, Entry
 from .errors import Damaged, LifeboatError
 from .manifest import order
@@ -77,12 +76,11 @@ def deferred(tree: Tree, patch: t.Mapping[bytes, Pending], again: Again, choice:
                     file.seek(0)
                 file.write(entry.data)
                 if not entry.part or len(entry.data) < PIECE:
-                    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as delta:
-                        _rewritten(tree, path, delta, [(0, len(delta))])
+                    _rewritten(tree, path, Window(file.fileno()), [(0, file.tell())])
     return sum(patched(tree, path, pending, spool) for path, pending in patch.items())
 
 
-def _rewritten(tree: Tree, path: bytes, deltas: mmap.mmap | bytes, ranges: list[Range]) -> int:
+def _rewritten(tree: Tree, path: bytes, deltas: Window, ranges: list[Range]) -> int:
     try:
         return tree.rewrite(path, lambda base: fold(base, deltas, ranges), deltas)
     except Damaged as error:

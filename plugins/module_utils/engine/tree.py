@@ -9,7 +9,6 @@ are written there is no link in the tree that could be met. Several processes ma
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import secrets
 import stat
@@ -17,14 +16,14 @@ import time
 import typing as t
 
 from .delta import Segment
+from .delta_spool import Window
 from .difftar import PIECE, Entry
 from .errors import Damaged, LifeboatError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PART = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_STEP = 1 << 22  # bytes written at once
+_OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Attributes(t.NamedTuple):
@@ -82,27 +81,26 @@ class Tree:
         _set(self._part[1], attributes)
         self._end_part()
 
-    def rewrite(self, path: bytes, make: t.Callable[[int], list[Segment]], deltas: mmap.mmap | bytes) -> int:
+    def rewrite(self, path: bytes, make: t.Callable[[int], list[Segment]], deltas: Window) -> int:
         """Put a new version in the place of the file ``path``; ``make`` tells from the old one's size what it is made
         of. Returns its size. Attributes are set by :meth:`end_parts`."""
         self._end_part()
         folder, name = self._parent(path)
         old = os.open(name, _OLD, dir_fd=folder)
-        temporary = b".lifeboat-" + secrets.token_hex(16).encode()
         try:
             version = make(os.fstat(old).st_size)
+            if stays(version):
+                return _assemble(version, None, deltas.descriptor, old)
+            temporary = b".lifeboat-" + secrets.token_hex(16).encode()
             new = os.open(temporary, _NEW, 0o600, dir_fd=folder)
             try:
-                size = _assemble(version, old, deltas, new)
+                size = _assemble(version, old, deltas.descriptor, new)
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                os.unlink(temporary, dir_fd=folder)
+                raise
             finally:
                 os.close(new)
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:
-            try:
-                os.unlink(temporary, dir_fd=folder)
-            except FileNotFoundError:
-                pass
-            raise
         finally:
             os.close(old)
         return size
@@ -200,20 +198,34 @@ def _set(descriptor: int, attributes: Attributes) -> None:
     os.utime(descriptor, ns=(time.time_ns(), attributes.mtime * 10**9))
 
 
-def join(version: list[Segment], base: bytes, deltas: mmap.mmap | bytes) -> bytes:
+def join(version: list[Segment], base: bytes, deltas: bytes) -> bytes:
     """A version whose base is in memory."""
     return b"".join((base if base_ else deltas)[start : start + length] for base_, start, length in version)
 
 
-def _assemble(version: list[Segment], base: int, deltas: mmap.mmap | bytes, new: int) -> int:
+def stays(version: list[Segment]) -> bool:
+    """Whether all that is kept of the base stays where it is: then the rest can be written over it."""
+    at = 0
+    for segment in version:
+        if segment.base and segment.start != at:
+            return False
+        at += segment.length
+    return True
+
+
+def _assemble(version: list[Segment], base: int | None, deltas: int, new: int) -> int:
+    """Write a version, copied from file to file within the kernel. Without ``base``, ``new`` is the base itself."""
     size = 0
     for segment in version:
-        at, end = segment.start, segment.start + segment.length
-        while at < end:
-            step = min(end - at, _STEP)
-            done = os.sendfile(new, base, at, step) if segment.base else os.write(new, deltas[at : at + step])
-            if not done:
-                raise Damaged("a delta in it copies what is not there")
-            at += done
+        source = base if segment.base else deltas
+        if source is not None:
+            os.lseek(new, size, os.SEEK_SET)
+            at, end = segment.start, segment.start + segment.length
+            while at < end:
+                done = os.sendfile(new, source, at, end - at)
+                if not done:
+                    raise Damaged("a delta in it copies what is not there")
+                at += done
         size += segment.length
+    os.ftruncate(new, size)
     return size

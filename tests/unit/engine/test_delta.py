@@ -23,6 +23,9 @@ def change(chance: random.Random, old: bytes) -> bytes:
     new = bytearray(old)
     for _number in range(chance.randint(0, 4)):
         at = chance.randint(0, len(new))
+        if chance.random() < 0.3:  # over what is there
+            new[at : at + 100] = chance.randbytes(len(new[at : at + 100]))
+            continue
         kind = chance.choice(("insert", "remove", "move", "zero"))
         if kind == "insert":
             new[at:at] = chance.randbytes(chance.choice((1, 64, 65, 300, 70_000)))
@@ -79,6 +82,13 @@ def test_a_file_is_rewritten_in_its_place(seed: int, tmp_path: Path) -> None:
     assert (tmp_path / "tree/f/g").read_bytes() == made[-1]
     assert (tmp_path / "tree/f/g").stat().st_mtime == 7
     assert os.listdir(tmp_path / "tree/f") == ["g"]
+
+
+def test_a_version_that_stays_is_told_apart() -> None:
+    keep, write = (delta.Segment(base, 0, 5) for base in (True, False))
+    assert tree.stays([keep, write, delta.Segment(True, 10, 5)])
+    assert tree.stays([])
+    assert not tree.stays([write, keep])
 
 
 @given(st.integers(0, 10**6), st.data())
