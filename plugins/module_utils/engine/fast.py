@@ -30,8 +30,10 @@ from .unpack import Choice, Pending, Plan, Summary, Unpacker, check_step, unpack
 from .worker import Worker
 
 if t.TYPE_CHECKING:
-    from .restore import Origin
+    from .reading import Origin
 
+_PART = 8 << 20  # bytes of an object that one connection fetches
+_MOST = 8  # processes, unless more are asked for
 _AHEAD = 3  # volumes of incrementals that gpg works on while one is unpacked
 
 
@@ -65,8 +67,10 @@ def read(
         raise Refused(f"{destination} exists: the fast reader writes a new tree only.")
     sets = [stored(item, number) for number, item in enumerate(chain.sets) if item.time <= point.time]
     choice = Choice(os.fsencode(path.strip("/")) if path else b"", selected)
-    count = workers if workers is not None else len(os.sched_getaffinity(0))
+    count = workers if workers is not None else min(_MOST, len(os.sched_getaffinity(0)))
     members = 0 if count < 2 or len(sets[0].volumes) < 2 else min(count, len(sets[0].volumes))
+    # one connection to a distant store may be slow, where a disk is not
+    part = _PART if origin.repository.scheme == "s3" else None
     try:
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lifeboat-spool-", dir=spool))
@@ -74,7 +78,7 @@ def read(
             crew = Crew(members, lambda: Worker(destination, choice))
             stack.callback(crew.close)
             fetcher = stack.enter_context(
-                Fetcher(open_store(origin.repository), folder, spool_bytes - spool_bytes // 3)
+                Fetcher(open_store(origin.repository), folder, spool_bytes - spool_bytes // 3, part=part)
             )
             reader = _Reader(stack, crew, fetcher, sets, choice, destination)
             reader.deltas = DeltaSpool(os.path.join(folder, "deltas"), spool_bytes // 3)
@@ -266,10 +270,10 @@ class _Reader:
         for path, _pending in ready:
             del self.patch[path]
 
-    def _again(self, parts: list[list[Part]]) -> t.Callable[[int], t.Iterator[difftar.Entry]]:
+    def _again(self, parts: list[list[Part]]) -> finish.Again:
         """A function that reads a whole set's entries once more."""
 
-        def entries(number: int) -> t.Iterator[difftar.Entry]:
+        def entries(number: int) -> t.Generator[difftar.Entry, None, None]:
             self.fetcher.want(part.object for part in parts[number])
             with contextlib.closing(self._opened(parts[number])) as opened:
                 for part, plain in opened:

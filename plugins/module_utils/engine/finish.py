@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import typing as t
@@ -16,7 +17,7 @@ from .manifest import order
 from .tree import Attributes, Tree
 from .unpack import Choice, Pending
 
-Again = t.Callable[[int], t.Iterator[Entry]]
+Again = t.Callable[[int], t.Generator[Entry, None, None]]
 
 
 def complete(tree: Tree, others: t.Mapping[bytes, Entry], choice: Choice) -> None:
@@ -66,10 +67,13 @@ def deferred(tree: Tree, patch: t.Mapping[bytes, Pending], again: Again, choice:
     """
     for number in sorted({number for pending in patch.values() for number in pending.deferred}):
         names = {path for path, pending in patch.items() if number in pending.deferred}
-        with tempfile.TemporaryFile(dir=os.path.dirname(tree.destination), buffering=0) as file:
-            for entry in again(number):
+        with (
+            tempfile.TemporaryFile(dir=os.path.dirname(tree.destination), buffering=0) as file,
+            contextlib.closing(again(number)) as entries,
+        ):
+            for entry in entries:
                 path = choice.inside(entry.path)
-                if path not in names or path is None:
+                if path is None or path not in names:
                     continue
                 if entry.part <= 1:
                     file.truncate(0)

@@ -110,8 +110,8 @@ class ObjectStore(t.Protocol):
     def read(self, name: str) -> bytes:
         """The whole object."""
 
-    def stream(self, name: str) -> t.Iterator[bytes]:
-        """The whole object in pieces, for what may be larger than memory."""
+    def stream(self, name: str, start: int = 0, end: int | None = None) -> t.Iterator[bytes]:
+        """The object's bytes from ``start`` to before ``end`` in pieces, for what may be larger than memory."""
 
     def stat(self, name: str) -> StoredObject | None:
         """The object's size, time, checksum and version id, or None if it is not there."""
@@ -143,19 +143,17 @@ class FileStore:
         except OSError as error:
             raise LifeboatError(f"cannot read {self.root / name}: {error.strerror}.") from error
 
-    def stream(self, name: str) -> t.Iterator[bytes]:
-        # closed while a piece is out, so that an error of the reader's own is never taken for one of this file
-        offset = 0
-        while True:
-            try:
+    def stream(self, name: str, start: int = 0, end: int | None = None) -> t.Iterator[bytes]:
+        while end is None or start < end:
+            try:  # closed while a piece is out: the reader's own errors are not this file's
                 with open(self.root / name, "rb", buffering=0) as handle:
-                    handle.seek(offset)
-                    block = handle.read(_PIECE)
+                    handle.seek(start)
+                    block = handle.read(_PIECE if end is None else min(_PIECE, end - start))
             except OSError as error:
                 raise LifeboatError(f"cannot read {self.root / name}: {error.strerror}.") from error
             if not block:
                 return
-            offset += len(block)
+            start += len(block)
             yield block
 
     def stat(self, name: str) -> StoredObject | None:
@@ -219,11 +217,12 @@ class S3Store:
         except (BotoCoreError, ClientError) as error:
             raise self._failure(f"read {self.prefix + name!r}", error) from error
 
-    def stream(self, name: str) -> t.Iterator[bytes]:
+    def stream(self, name: str, start: int = 0, end: int | None = None) -> t.Iterator[bytes]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            body = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"]
+            span = {} if not start and end is None else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+            body = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, **span)["Body"]
             with contextlib.closing(body):
                 yield from body.iter_chunks(_PIECE)
         except (BotoCoreError, ClientError) as error:

@@ -22,7 +22,7 @@ from tests.unit.engine.histories import duplicity, look
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, crew, decrypt, fast
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused, UnknownFormat
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.restore import Origin
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.reading import Origin
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, open_store
 
 if t.TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tests.unit.engine.histories import History, look
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, fast
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.restore import Origin
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.reading import Origin
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, open_store
 
 if t.TYPE_CHECKING:

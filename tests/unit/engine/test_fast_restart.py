@@ -15,7 +15,7 @@ import pytest
 from tests.unit.engine.histories import History, look
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, fast
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.restore import Origin
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.reading import Origin
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, open_store
 
 

@@ -119,6 +119,7 @@ def test_a_folder_keeps_objects(folder: store.ObjectStore) -> None:
     pieces = list(folder.stream("large"))
     assert len(pieces) == 3
     assert b"".join(pieces) == bytes(range(256)) * 10_000
+    assert b"".join(folder.stream("large", 5, 2_000_000)) == (bytes(range(256)) * 10_000)[5:2_000_000]
 
 
 def test_a_folder_lists_in_the_order_of_names(folder: store.ObjectStore) -> None:
@@ -179,6 +180,8 @@ def test_a_bucket_reads_writes_and_looks(bucket: tuple[store.S3Store, Stubber]) 
     assert found.read("x") == b"one"
     stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(bytes(3 << 20)), 3 << 20)}, key)
     assert [len(piece) for piece in found.stream("x")] == [1 << 20] * 3
+    stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(b"ne"), 2)}, {**key, "Range": "bytes=1-2"})
+    assert list(found.stream("x", 1, 3)) == [b"ne"]
     stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(b"on"), 3)}, key)
     with pytest.raises(LifeboatError, match="cannot read 'nodes/n1/x' in s3://b"):
         list(found.stream("x"))  # the connection ended too early
