@@ -4,11 +4,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import typing as t
 
+from .errors import LifeboatError
+
 _BLOCK = 1 << 14
 Range = tuple[int, int]  # start and end of one delta
+
+
+def spool_failure(folder: str, error: OSError) -> LifeboatError:
+    """One sentence for what the system said while something was spooled."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LifeboatError(f"the spool {folder} is full: free space, or name another folder.")
+    return LifeboatError(f"cannot write to the spool {folder}: {error.strerror}.")
 
 
 class Window:
@@ -40,13 +51,15 @@ class DeltaSpool:
         """Whether there was room for ``data``."""
         if self.end + len(data) > self._bound:
             return False
-        self._file.write(data)
+        with self._spooling():
+            self._file.write(data)
         self.end += len(data)
         self._dirty = True
         return True
 
     def truncate(self, end: int) -> None:
         """Forget what is behind ``end``."""
+        self.flush()
         self._file.truncate(end)
         self.end, self._dirty = end, False
 
@@ -69,8 +82,19 @@ class DeltaSpool:
 
     def flush(self) -> None:
         if self._dirty:
-            self._file.flush()
+            with self._spooling():
+                self._file.flush()
             self._dirty = False
 
     def close(self) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError:
+            pass  # what was not written is not wanted any more
+
+    @contextlib.contextmanager
+    def _spooling(self) -> t.Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise spool_failure(os.path.dirname(self.path), error) from error

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import collections
-import errno
 import hashlib
 import os
 import threading
 import typing as t
 from dataclasses import dataclass
 
+from .delta_spool import spool_failure
 from .errors import LifeboatError
 from .store import ObjectStore, StoredObject
 
@@ -157,7 +157,7 @@ class Fetcher:
             except LifeboatError as failed:
                 error = failed
             except OSError as failed:
-                error = _spool_error(self._folder, failed)
+                error = spool_failure(self._folder, failed)
                 break
             except Exception as failed:  # noqa: BLE001 - whoever waits for the object must hear of it
                 error = LifeboatError(f"cannot read {coming.item.name}: {type(failed).__name__}: {failed}.")
@@ -192,12 +192,6 @@ class Fetcher:
         finally:
             os.close(file)
         return digest.hexdigest()
-
-
-def _spool_error(folder: str, error: OSError) -> LifeboatError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return LifeboatError(f"the spool {folder} is full: free space, or name another folder.")
-    return LifeboatError(f"cannot write to the spool {folder}: {error.strerror}.")
 
 
 def _hash(path: str) -> str:
