@@ -16,6 +16,8 @@ from .errors import Damaged
 
 _MAGIC = b"rs\x026"
 _WIDTHS = (1, 2, 4, 8)
+_MOST = 200_000  # segments that a chain may fold to, in some 30 MB of memory
+_LIMIT = 2_000_000  # and a single delta
 
 
 class Buffer(t.Protocol):
@@ -63,26 +65,40 @@ def commands(buffer: Buffer, at: int, end: int) -> t.Iterator[Segment]:
     raise Damaged("a delta in it is cut short")
 
 
-def fold(base: int, buffer: Buffer, deltas: t.Iterable[tuple[int, int]]) -> list[Segment]:
+def fold(
+    base: int, buffer: Buffer, deltas: t.Sequence[tuple[int, int]], most: int = _MOST
+) -> tuple[list[Segment], int]:
     """The newest version, from a base of ``base`` bytes and the deltas at these (start, end) of ``buffer``, oldest
-    first."""
+    first; and how many of them it holds: all, unless it would take more than ``most`` segments. At least one."""
     version = [Segment(True, 0, base)] if base else []
-    for at, end in deltas:
-        starts: list[int] = []
-        length = 0
-        for segment in version:
-            starts.append(length)
-            length += segment.length
-        newer: list[Segment] = []
-        for command in commands(buffer, at, end):
-            if not command.base:
-                newer.append(command)
-            elif command.start + command.length > length:
-                raise Damaged("a delta in it copies from behind the end of the version before")
-            elif command.length:
-                _copy(version, starts, command, newer)
+    for used, (at, end) in enumerate(deltas):
+        newer = _next(version, buffer, at, end, most if used else _LIMIT)
+        if newer is None:
+            if used:
+                return version, used
+            raise Damaged("a delta in it has more commands than any known duplicity writes")
         version = newer
-    return version
+    return version, len(deltas)
+
+
+def _next(version: list[Segment], buffer: Buffer, at: int, end: int, most: int) -> list[Segment] | None:
+    """The version that one delta makes, or None if it has too many segments."""
+    starts: list[int] = []
+    length = 0
+    for segment in version:
+        starts.append(length)
+        length += segment.length
+    newer: list[Segment] = []
+    for command in commands(buffer, at, end):
+        if not command.base:
+            newer.append(command)
+        elif command.start + command.length > length:
+            raise Damaged("a delta in it copies from behind the end of the version before")
+        elif command.length:
+            _copy(version, starts, command, newer)
+        if len(newer) > most:
+            return None
+    return newer
 
 
 def _copy(version: list[Segment], starts: list[int], command: Segment, newer: list[Segment]) -> None:

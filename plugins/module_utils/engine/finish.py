@@ -9,7 +9,7 @@ import os
 import tempfile
 import typing as t
 
-from .delta import fold
+from .delta import Segment, fold
 from .delta_spool import DeltaSpool, Range, Window
 from .difftar import PIECE, Entry
 from .errors import Damaged, LifeboatError
@@ -85,8 +85,19 @@ def deferred(tree: Tree, patch: t.Mapping[bytes, Pending], again: Again, choice:
 
 
 def _rewritten(tree: Tree, path: bytes, deltas: Window, ranges: list[Range]) -> int:
+    left = ranges
+
+    def make(base: int) -> list[Segment]:
+        nonlocal left
+        version, used = fold(base, deltas, left)
+        left = left[used:]
+        return version
+
     try:
-        return tree.rewrite(path, lambda base: fold(base, deltas, ranges), deltas)
+        size = tree.rewrite(path, make, deltas)
+        while left:
+            size = tree.rewrite(path, make, deltas)
+        return size
     except Damaged as error:
         name = os.fsdecode(path)
         raise LifeboatError(f"the repository is damaged: the changes of {name!r} do not fit it: {error}.") from error

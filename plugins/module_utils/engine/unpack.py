@@ -20,7 +20,7 @@ from .errors import Damaged
 from .manifest import order
 from .tree import Attributes, Tree, join
 
-_IN_MEMORY = 1 << 24  # bytes of deltas of one small file that are put together in memory
+_IN_MEMORY = 1 << 24  # bytes: small files and their deltas are put together in memory
 
 
 @dataclass
@@ -203,10 +203,12 @@ class Unpacker:
         size = sum(end - start for start, end in pending.deltas)
         if not entry.part and not pending.deferred and size <= _IN_MEMORY:
             deltas, ranges = self._deltas.gather(reversed(pending.deltas))
-            data = join(fold(len(entry.data), deltas, ranges), entry.data, deltas)
-            self._tree.write(path, data, pending.attributes)
-            summary.size += len(data)
-            return
+            version, used = fold(len(entry.data), deltas, ranges)
+            if used == len(ranges) and sum(segment.length for segment in version) <= _IN_MEMORY:
+                data = join(version, entry.data, deltas)
+                self._tree.write(path, data, pending.attributes)
+                summary.size += len(data)
+                return
         if entry.part <= 1:
             summary.patch.append((path, pending))
         self._tree.write_part(path, max(entry.part, 1), entry.data)

@@ -57,7 +57,12 @@ def test_a_chain_folds_to_the_newest_version(seed: int) -> None:
     for one in deltas:
         ranges.append((len(buffer), len(buffer) + len(one)))
         buffer += one
-    assert tree.join(delta.fold(len(made[0]), buffer, ranges), made[0], buffer) == made[-1]
+    version, used = delta.fold(len(made[0]), buffer, ranges)
+    assert used == len(deltas)
+    assert tree.join(version, made[0], buffer) == made[-1]
+    version, used = delta.fold(len(made[0]), buffer, ranges, most=2)
+    assert 1 <= used <= len(deltas)
+    assert tree.join(version, made[0], buffer) == made[used]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -74,7 +79,7 @@ def test_a_file_is_rewritten_in_its_place(seed: int, tmp_path: Path) -> None:
     owner = (0o640, os.getuid(), os.getgid())
     written.write(b"f/g", made[0], tree.Attributes(owner, 5))
     view = spool.view()
-    size = written.rewrite(b"f/g", lambda base: delta.fold(base, view, ranges), view)
+    size = written.rewrite(b"f/g", lambda base: delta.fold(base, view, ranges)[0], view)
     written.end_parts(b"f/g", tree.Attributes(owner, 7))
     written.close()
     spool.close()

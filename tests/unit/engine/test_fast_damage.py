@@ -288,6 +288,19 @@ def test_links_that_become_folders_and_back(tmp_path: Path) -> None:
     assert list((tmp_path / "outside").iterdir()) == []
 
 
+def test_deltas_that_multiply(tmp_path: Path) -> None:
+    """Each delta copies the version before 16 times, turned by a byte: at some point the pieces are too many to keep a
+    list of them, and a version is written in between."""
+    version, sets = b"xy", []
+    for _number in range(5):
+        turned = b"\x4f" + b"\0\0\0\1" + (len(version) - 1).to_bytes(4, "big") + b"\x4f" + b"\0" * 4 + b"\0\0\0\1"
+        sets.append([[("diff/a", "file", DELTA + turned * 16 + b"\0")]])
+        version = (version[1:] + version[:1]) * 16
+    forge.write(tmp_path / "repository", [[ROOT, ("snapshot/a", "file", b"xy")]], *sets)
+    assert read(tmp_path / "repository", tmp_path / "tree") == (1, len(version))
+    assert (tmp_path / "tree/a").read_bytes() == version
+
+
 def test_a_volume_in_two_forms(tmp_path: Path) -> None:
     forge.write(tmp_path / "repository", [FULL])
     volume = only(tmp_path / "repository", "*.difftar")
