@@ -132,6 +132,20 @@ options:
     type: str
     choices: ["false", "true", in_place]
     default: "false"
+  engine:
+    description:
+      - Who reads a restore point. V(auto) is V(fast), our own reader of duplicity's repositories, and falls back to stock
+        duplicity before the first write for O(select) and for a form that it does not know, and says so.
+      - V(duplicity) is always stock duplicity. O(replace=in_place) is too.
+    type: str
+    choices: [auto, fast, duplicity]
+    default: auto
+  referee:
+    description:
+      - After a restore by the fast reader, let stock duplicity restore the same and compare both. It takes room for both
+        trees. A difference is a failure.
+    type: bool
+    default: false
   compare_data:
     description:
       - With O(operation=verify), compare the point with the live tree (the profile's source, or O(source)), contents
@@ -327,7 +341,7 @@ RUNNING = {
 # What each operation takes, beside the options that all of them have.
 OPTIONS = {
     "backup": ("source", *SELECTING, *RUNNING, "mode"),
-    "restore": ("dest", "path", "select", "time", "replace"),
+    "restore": ("dest", "path", "select", "time", "replace", "referee"),
     "verify": ("dest", "time", "compare_data", "source", *SELECTING),
     "prune": ("keep_days", "keep_chains", "keep_points", "incomplete_days"),
     "cleanup": ("incomplete_days",),
@@ -356,6 +370,8 @@ def argument_spec():
         "path": {"type": "str"},
         "time": {"type": "str"},
         "replace": {"type": "str", "choices": ["false", "true", "in_place"], "default": "false"},
+        "engine": {"type": "str", "choices": ["auto", "fast", "duplicity"], "default": "auto"},
+        "referee": {"type": "bool", "default": False},
         "compare_data": {"type": "bool", "default": False},
         "keep_days": {"type": "float"},
         "keep_chains": {"type": "int"},
@@ -378,6 +394,8 @@ def main():
     )
     operation = module.params["operation"]
     more = {"diff": True} if module._diff and operation == "restore" else {}
+    if operation == "restore":
+        more["reader"] = module.params["engine"]  # in a request, "engine" is the version
     if module.params["_progress_id"]:
         more["progress"] = module.params["_progress_id"]
     ask(module, request(module.params, (*COMMON, *OPTIONS[operation]), check=module.check_mode, **more))

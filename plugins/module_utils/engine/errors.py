@@ -11,3 +11,11 @@ class LifeboatError(Exception):
 
 class Refused(LifeboatError):
     """Nothing was started, because the request itself is wrong or unsafe."""
+
+
+class Damaged(LifeboatError):
+    """What is wrong with a piece of a repository: half a sentence, to which whoever knows the piece adds its name."""
+
+
+class UnknownFormat(LifeboatError):
+    """The fast reader does not know this repository's form, and nothing was written: stock duplicity may try."""

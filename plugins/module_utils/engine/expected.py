@@ -27,18 +27,12 @@ def announce(
 
 
 def _record_of(repository: Location, profile: str | None, set_time: str) -> Record | None:
-    """The record of a point, by one listing and one read: it started before its set, and no other run did in between."""
     if profile is None:
         return None
     corner, found, _rest = repository.url.rstrip("/").rpartition(f"/repo/{profile}")
     if not found:
         return None
-    prefix = f"records/{profile}/"
     try:
-        store = open_store(replace(repository, url=corner))
-        names = [item.name for item in store.list(prefix) if item.name.endswith("-backup.json")]
-        earlier = [name for name in names if name <= f"{prefix}{set_time}-backup.json"]
-        entry = record.parse(store.read(max(earlier)), "the record") if earlier else None
+        return record.of_point(open_store(replace(repository, url=corner)), f"records/{profile}/", set_time)
     except LifeboatError:
         return None  # whoever may read a repository need not be allowed to read records
-    return entry if entry and entry.set_time == set_time else None

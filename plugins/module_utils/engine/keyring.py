@@ -173,9 +173,9 @@ class Keyring:
         finally:
             os.close(read_end)
         text = finished.stderr.decode("utf-8", "replace")
-        status = [(match[1], match[2] or "") for match in _STATUS.finditer(text)]
+        status = statuses(text)
         if finished.returncode != 0:
-            raise LifeboatError(f"cannot {doing}: {_cause(status, text)}.")
+            raise LifeboatError(f"cannot {doing}: {cause(status, text)}.")
         return _Answer(finished.stdout, status)
 
     def _passphrase_pipe(self) -> int:
@@ -192,7 +192,12 @@ class _Answer:
     status: list[tuple[str, str]]
 
 
-def _cause(status: t.Sequence[tuple[str, str]], text: str) -> str:
+def statuses(text: str) -> list[tuple[str, str]]:
+    """gpg's status lines in ``text``: each one's word, and what follows it."""
+    return [(match[1], match[2] or "") for match in _STATUS.finditer(text)]
+
+
+def cause(status: t.Sequence[tuple[str, str]], text: str) -> str:
     """Why gpg failed and what to do, from its status lines or, last, from what it printed."""
     words = {word for word, rest in status}
     if "DECRYPTION_FAILED" in words and "DECRYPTION_INFO" not in words:

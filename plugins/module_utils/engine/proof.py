@@ -60,14 +60,10 @@ def run(origin: Origin, corner: Location, set_time: str, tree: str) -> Result:
 
 def record_of(corner: Location, origin: Origin, set_time: str) -> Record:
     """The record that commits this point."""
-    records, complaints = record.read_all(open_store(corner), f"records/{origin.profile}/")
-    matching = [entry for entry in record.points(records) if entry.set_time == set_time]
-    if not matching:
-        more = f" ({complaints[0]})" if complaints else ""
-        raise LifeboatError(
-            f"the store holds no record of point {set_time}: it cannot be proven{more}; drill another one."
-        )
-    return matching[-1]
+    found = record.of_point(open_store(corner), f"records/{origin.profile}/", set_time)
+    if found is None:
+        raise LifeboatError(f"the store holds no record of point {set_time}: it cannot be proven; drill another one.")
+    return found
 
 
 def witness_of(corner: Location, entry: Record, origin: Origin) -> witness.Witness:

@@ -106,3 +106,11 @@ def entry(
         exit_code=finished.exit_code,
         warnings=record.warnings_of(finished.events),
     )
+
+
+def plain(operation: str, origin: Origin, point: tuple[str, str], started: datetime) -> Record:
+    """The record of an operation that ended well without duplicity, just now."""
+    seconds = round((datetime.now(started.tzinfo) - started).total_seconds(), 3)
+    return Record(
+        operation, "ok", stamp(started), seconds, origin.node, origin.profile, chain=point[0], set_time=point[1]
+    )

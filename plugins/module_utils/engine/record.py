@@ -199,6 +199,22 @@ def read_all(store: ObjectStore, prefix: str, *, readers: int = 8) -> tuple[list
     return sorted(records, key=lambda record: record.started), [item for item in found if isinstance(item, str)]
 
 
+def of_point(store: ObjectStore, prefix: str, set_time: str) -> Record | None:
+    """The record that commits a point, by one listing and mostly one read: it started before its set was made, and no
+    other run did in between. None if there is none that can be read."""
+    names = [item.name for item in store.list(prefix) if item.name.endswith("-backup.json")]
+    for name in sorted((name for name in names if name <= f"{prefix}{set_time}-backup.json"), reverse=True):
+        try:
+            found = parse(store.read(name), name)
+        except LifeboatError:
+            continue  # junk beside it is told by others
+        if found.set_time == set_time and points([found]):
+            return found
+        if found.set_time is not None and found.set_time < set_time:
+            break
+    return None
+
+
 def points(records: t.Iterable[Record]) -> list[Record]:
     """The records that commit a restore point, oldest first."""
     good = (

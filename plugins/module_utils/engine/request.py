@@ -24,6 +24,7 @@ from . import (
     profile,
     proof,
     prune,
+    reader,
     reading,
     record,
     restore,
@@ -44,7 +45,7 @@ from .target import Values
 
 _KEYS = {
     "backup": {"mode", *profile.FIELDS} - {"node", "store", "fingerprint", "timeout", "stall_timeout"},
-    "restore": {"dest", "path", "select", "time", "replace", "diff"},
+    "restore": {"dest", "path", "select", "time", "replace", "reader", "referee", "diff"},
     "verify": {"dest", "time", "compare_data", "source", *profile.SELECTING},
     "prune": {"keep_days", "keep_chains", "keep_points", "incomplete_days"},
     "cleanup": {"incomplete_days"},
@@ -207,10 +208,11 @@ def _path(values: Values) -> str | None:
     return (values.get("path") or "").strip("/") or None
 
 
-def _replace(values: Values) -> str:
-    wanted = str(values.get("replace", destination.NO)).lower()
-    if wanted not in destination.REPLACE:
-        raise Refused(f"replace is {', '.join(destination.REPLACE)}, not '{wanted}'.")
+def _one_of(key: str, choices: tuple[str, ...], values: Values) -> str:
+    """The value of a key whose first choice is the default; true and false may be words or JSON's own."""
+    wanted = str(values.get(key, choices[0])).lower()
+    if wanted not in choices:
+        raise Refused(f"{key} is {', '.join(choices)}, not '{wanted}'.")
     return wanted
 
 
@@ -225,7 +227,9 @@ def _restore(values: Values, origin: Origin, corner: target.Corner | None) -> Re
         moment=_moment(values),
         path=path,
         select=selection.relative(values.get("select", ())),
-        replace=_replace(values),
+        replace=_one_of("replace", destination.REPLACE, values),
+        reader=_one_of("reader", reader.READERS, values),
+        referee=bool(values.get("referee")),
         limits=_limits(values),
         check=bool(values.get("check")),
         diff=bool(values.get("diff")),

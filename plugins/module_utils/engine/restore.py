@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import typing as t
 from dataclasses import dataclass, field, replace
@@ -12,13 +13,13 @@ from datetime import datetime
 
 from . import (
     chains,
-    command,
     destination,
     differences,
     expected,
     in_place,
     outcome,
     proof,
+    reader,
     reading,
     reporter,
     verify,
@@ -26,11 +27,12 @@ from . import (
 )
 from .destination import IN_PLACE, NO
 from .errors import LifeboatError, Refused
+from .reader import AUTO
 from .reading import Limits, Origin
 from .record import Record
 from .result import Result
 from .store import Location
-from .times import now, stamp
+from .times import now
 from .witness import Difference, Witness
 
 
@@ -38,13 +40,16 @@ from .witness import Difference, Witness
 class Wish:
     """What is to be restored where. ``moment``: the newest point not after it; ``path``: only this file or folder of
     the source; ``select``: duplicity's arguments that choose among its paths; ``replace``: false, true or in_place;
-    ``check``: only tell; ``diff``: say which paths come, go or change."""
+    ``reader``: auto, fast or duplicity; ``referee``: let stock duplicity restore it too, and compare; ``check``: only
+    tell; ``diff``: say which paths come, go or change."""
 
     destination: str
     moment: datetime | None = None
     path: str | None = None
     select: tuple[str, ...] = ()
     replace: str = NO
+    reader: str = AUTO
+    referee: bool = False
     limits: Limits = field(default_factory=Limits)
     check: bool = False
     diff: bool = False
@@ -137,43 +142,53 @@ def _swap(
     with destination.room(wish.destination) as (room, held):
         if recorded is not None and not wish.path and not wish.select:
             destination.check_space(room, recorded.bytes, f"restore point {point.time}")
-        tree = os.path.join(room, "tree")
-
-        def build(work: command.Workspace) -> tuple[str, ...]:
-            return command.restore(
-                origin.repository,
-                point.time,
-                tree,
-                work,
-                encrypted=origin.encrypted,
-                path=wish.path,
-                selection=wish.select,
-            )
-
         if wish.path or wish.select:
             reporter.phase("restoring")  # how much that is, is not known
         else:
             expected.announce("restoring", origin, chain, point, recorded)
-        finished = reading.duplicity(origin, room, build, wish.limits, keep=[held])
-        verdict = outcome.decide(finished)
-        entry = reading.entry("restore", origin, (chain.time, point.time), started, finished, verdict)
-        if verdict.outcome is outcome.Outcome.FAILED:
-            message = f"The restore failed, {wish.destination} is untouched: {verdict.failure}"
-            return Result(entry, False, message, outcome.detail(finished))
+        tree = os.path.join(room, "tree")
+        part = reader.Part(wish.path, wish.select)
+        reads = reader.Reader(origin, chain, point, part, wish.limits, room, held)
+        read = reads.read(wish.reader, tree)
+        if read.record.failure is None and wish.referee and read.record.engine == reader.FAST:
+            read = _refereed(reads, read, tree)
+        if read.record.failure is not None:
+            message = f"The restore failed, {wish.destination} is untouched: {read.record.failure}"
+            return Result(read.record, False, message, read.detail, read.warnings)
         files, size = count(tree)
-        entry = replace(entry, files=files, bytes=size)
+        entry = replace(read.record, files=files, bytes=size)
         occupied = not destination.is_free(wish.destination)
         found = differences.between(tree, wish.destination) if occupied else []
         if occupied and not found:
-            return Result(entry, False, _equal(wish, point.time))
+            return Result(entry, False, _equal(wish, point.time), warnings=read.warnings)
         extra = _diff(found if occupied else _all(tree), wish, point.time)
         destination.put_in_place(tree, wish.destination)
-        return Result(entry, True, f"Restored {files} files of {point.time} to {wish.destination}.", extra=extra)
+        message = f"Restored {files} files of {point.time} to {wish.destination}."
+        return Result(entry, True, message, warnings=read.warnings, extra=extra)
+
+
+def _refereed(reads: reader.Reader, read: reader.Read, tree: str) -> reader.Read:
+    """The same point by stock duplicity must be the same tree: what the bucket holds needs no Lifeboat."""
+    other = os.path.join(reads.room, "referee")
+    stock = reads.by_duplicity(other)
+    if stock.record.failure is not None:
+        failure = f"stock duplicity could not restore what the fast reader did: {stock.record.failure}"
+    else:
+        found = differences.between(other, tree)
+        shutil.rmtree(other, ignore_errors=True) if os.path.isdir(other) else os.unlink(other)
+        if not found:
+            return read
+        failure = (
+            f"stock duplicity restores this point differently, {len(found)} path(s), first: "
+            f"{witness.show(found[0].path)} ({found[0].what}): use engine duplicity, and report it."
+        )
+    failed = replace(read.record, outcome=outcome.Outcome.FAILED.value, failure=failure)
+    return replace(read, record=failed, detail=stock.detail)
 
 
 def _unchanged(origin: Origin, point: tuple[str, str], started: datetime, wish: Wish) -> Result:
     files, size = count(wish.destination)
-    entry = replace(_plain(origin, point, started), files=files, bytes=size)
+    entry = replace(reading.plain("restore", origin, point, started), files=files, bytes=size)
     return Result(entry, False, _equal(wish, point[1]), extra=_diff([], wish, point[1]))
 
 
@@ -192,16 +207,9 @@ def _would(
     """Check mode. Of a point without a witness only a restore could tell the paths, so there is no diff of it."""
     if found is None and known.witness is not None and not wish.select:
         found = [Difference(path, "missing") for path in known.witness.entries]
-    entry = _plain(origin, point, started)
+    entry = reading.plain("restore", origin, point, started)
     extra = {} if found is None else _diff(found, wish, point[1])
     return Result(entry, True, f"{point[1]} would be restored to {wish.destination}.", extra=extra)
-
-
-def _plain(origin: Origin, point: tuple[str, str], started: datetime) -> Record:
-    seconds = round((datetime.now(started.tzinfo) - started).total_seconds(), 3)
-    return Record(
-        "restore", "ok", stamp(started), seconds, origin.node, origin.profile, chain=point[0], set_time=point[1]
-    )
 
 
 def _all(tree: str) -> list[Difference]:

@@ -9,6 +9,7 @@ and what to check.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import hashlib
 import os
 import re
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 from .errors import LifeboatError, Refused
 
 _BATCH = 1000  # what S3 takes in one call
+_PIECE = 1 << 20  # bytes that a stream yields at once
 Sentences = list[str]
 _NEXT_STEP = {
     # Ceph RGW with STS says this of an unknown key and of a wrong secret too
@@ -110,6 +112,9 @@ class ObjectStore(t.Protocol):
     def read(self, name: str) -> bytes:
         """The whole object."""
 
+    def stream(self, name: str, start: int = 0, end: int | None = None) -> t.Iterator[bytes]:
+        """The object's bytes from ``start`` to before ``end`` in pieces, for what may be larger than memory."""
+
     def stat(self, name: str) -> StoredObject | None:
         """The object's size, time, checksum and version id, or None if it is not there."""
 
@@ -143,6 +148,19 @@ class FileStore:
             return (self.root / name).read_bytes()
         except OSError as error:
             raise LifeboatError(f"cannot read {self.root / name}: {error.strerror}.") from error
+
+    def stream(self, name: str, start: int = 0, end: int | None = None) -> t.Iterator[bytes]:
+        while end is None or start < end:
+            try:  # closed while a piece is out: the reader's own errors are not this file's
+                with open(self.root / name, "rb", buffering=0) as handle:
+                    handle.seek(start)
+                    block = handle.read(_PIECE if end is None else min(_PIECE, end - start))
+            except OSError as error:
+                raise LifeboatError(f"cannot read {self.root / name}: {error.strerror}.") from error
+            if not block:
+                return
+            start += len(block)
+            yield block
 
     def stat(self, name: str) -> StoredObject | None:
         path = self.root / name
@@ -211,6 +229,17 @@ class S3Store:
 
         try:
             return t.cast(bytes, self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"].read())
+        except (BotoCoreError, ClientError) as error:
+            raise self._failure(f"read {self.prefix + name!r}", error) from error
+
+    def stream(self, name: str, start: int = 0, end: int | None = None) -> t.Iterator[bytes]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            span = {} if not start and end is None else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+            body = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, **span)["Body"]
+            with contextlib.closing(body):
+                yield from body.iter_chunks(_PIECE)
         except (BotoCoreError, ClientError) as error:
             raise self._failure(f"read {self.prefix + name!r}", error) from error
 

@@ -114,6 +114,12 @@ def test_a_folder_keeps_objects(folder: store.ObjectStore) -> None:
     with pytest.raises(LifeboatError, match="a/b exists and is never overwritten"):
         folder.write("a/b", b"three", if_absent=True)
     assert folder.read("a/b") == b"two"
+    assert list(folder.stream("a/b")) == [b"two"]
+    folder.write("large", bytes(range(256)) * 10_000)
+    pieces = list(folder.stream("large"))
+    assert len(pieces) == 3
+    assert b"".join(pieces) == bytes(range(256)) * 10_000
+    assert b"".join(folder.stream("large", 5, 2_000_000)) == (bytes(range(256)) * 10_000)[5:2_000_000]
 
 
 def test_a_folder_lists_in_the_order_of_names(folder: store.ObjectStore) -> None:
@@ -128,6 +134,8 @@ def test_a_folder_lists_in_the_order_of_names(folder: store.ObjectStore) -> None
 def test_a_folder_that_fails_says_so(folder: store.ObjectStore) -> None:
     with pytest.raises(LifeboatError, match=r"cannot read .*/none: No such file or directory"):
         folder.read("none")
+    with pytest.raises(LifeboatError, match=r"cannot read .*/none: No such file or directory"):
+        list(folder.stream("none"))
     folder.write("file", b"")
     with pytest.raises(LifeboatError, match=r"cannot write .*/file/x: "):
         folder.write("file/x", b"")
@@ -180,6 +188,13 @@ def test_a_bucket_reads_writes_and_looks(bucket: tuple[store.S3Store, Stubber]) 
     key = {"Bucket": "b", "Key": "nodes/n1/x"}
     stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(b"one"), 3)}, key)
     assert found.read("x") == b"one"
+    stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(bytes(3 << 20)), 3 << 20)}, key)
+    assert [len(piece) for piece in found.stream("x")] == [1 << 20] * 3
+    stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(b"ne"), 2)}, {**key, "Range": "bytes=1-2"})
+    assert list(found.stream("x", 1, 3)) == [b"ne"]
+    stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(b"on"), 3)}, key)
+    with pytest.raises(LifeboatError, match="cannot read 'nodes/n1/x' in s3://b"):
+        list(found.stream("x"))  # the connection ended too early
     stub.add_response("head_object", {"ContentLength": 3, "LastModified": NOON, "ETag": '"e"', "VersionId": "v"}, key)
     assert found.stat("x") == store.StoredObject("x", 3, NOON, "etag:e", "v")
     stub.add_client_error("head_object", "404", http_status_code=404)
@@ -216,6 +231,7 @@ def test_a_bucket_that_refuses_says_so(bucket: tuple[store.S3Store, Stubber]) ->
     calls: list[tuple[str, str, t.Callable[[], object]]] = [
         ("list_objects_v2", "list 'nodes/n1/x'", lambda: found.list("x")),
         ("get_object", "read 'nodes/n1/x'", lambda: found.read("x")),
+        ("get_object", "read 'nodes/n1/x'", lambda: list(found.stream("x"))),
         ("head_object", "look at 'nodes/n1/x'", lambda: found.stat("x")),
         ("put_object", "write 'nodes/n1/x'", lambda: found.write("x", b"")),
     ]

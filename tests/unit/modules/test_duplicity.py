@@ -117,6 +117,8 @@ def test_a_restore_in_check_mode(ask: Ask, tmp_path: Path) -> None:
         "encryption": encryption,
         "dest": "/srv/x",
         "replace": "false",
+        "reader": "auto",
+        "referee": False,
         "timeout": 100,
     }
     assert "TOPSECRET" not in json.dumps(said)

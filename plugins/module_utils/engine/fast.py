@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""The fast reader: a restore point straight from the repository's objects, without duplicity.
+
+Order of work: list, then fetch everything at once within a bound; check each volume's SHA-1 before a byte of it is
+used; incrementals from the newest to the oldest (``unpack`` says why), then the full, whose volumes several processes
+read side by side; changed large files; links, devices and folders' attributes last. Whatever is missing, short, double
+or out of order is an error that names the files lost. The destination is never complete until :func:`read` returns.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import tempfile
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+
+from . import chains, decrypt, difftar, finish, manifest
+from .crew import Crew, Task
+from .delta_spool import DeltaSpool
+from .errors import Damaged, LifeboatError, Refused
+from .fetch import Fetcher
+from .keyring import Keyring
+from .parts import Part, Stored, chosen_volumes, stored
+from .store import open_store
+from .tree import Attributes, Tree, failure
+from .unpack import Choice, Pending, Plan, Summary, Unpacker, check_step, unpacked
+from .worker import Worker
+
+if t.TYPE_CHECKING:
+    from .reading import Origin
+
+_PART = 8 << 20  # bytes of an object that one connection fetches
+_MOST = 8  # processes, unless more are asked for
+_AHEAD = 3  # volumes of incrementals that gpg works on while one is unpacked
+
+
+class Counted(t.NamedTuple):
+    """What was restored."""
+
+    files: int
+    bytes: int
+
+
+def read(
+    origin: Origin,
+    chain: chains.Chain,
+    point: chains.BackupSet,
+    destination: str,
+    *,
+    path: str | None = None,
+    selected: t.Callable[[bytes], bool] | None = None,
+    spool: str,
+    spool_bytes: int = 1 << 30,
+    workers: int | None = None,
+    progress: t.Callable[[int, int], None] | None = None,
+) -> Counted:
+    """Restore ``point`` of ``chain`` to ``destination``, which does not exist, or its ``path`` alone.
+
+    Of what is inside, only paths for which ``selected`` (relative to the destination) is true are restored, with the
+    folders that lead to them. ``spool`` is a folder for at most ``spool_bytes`` of volumes on their way and deltas
+    that wait for their file; two volumes always fit. ``progress`` is told how many volumes of how many are done.
+    """
+    if os.path.lexists(destination):
+        raise Refused(f"{destination} exists: the fast reader writes a new tree only.")
+    sets = [stored(item, number) for number, item in enumerate(chain.sets) if item.time <= point.time]
+    choice = Choice(os.fsencode(path.strip("/")) if path else b"", selected)
+    count = workers if workers is not None else min(_MOST, len(os.sched_getaffinity(0)))
+    members = 0 if count < 2 or len(sets[0].volumes) < 2 else min(count, len(sets[0].volumes))
+    # one connection to a distant store may be slow, where a disk is not
+    part = _PART if origin.repository.scheme == "s3" else None
+    try:
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lifeboat-spool-", dir=spool))
+            # before any thread: a process forked beside one may inherit a lock that nobody frees
+            crew = Crew(members, lambda: Worker(destination, choice))
+            stack.callback(crew.close)
+            fetcher = stack.enter_context(
+                Fetcher(open_store(origin.repository), folder, spool_bytes - spool_bytes // 3, part=part)
+            )
+            reader = _Reader(stack, crew, fetcher, sets, choice, destination)
+            reader.deltas = DeltaSpool(os.path.join(folder, "deltas"), spool_bytes // 3)
+            stack.callback(reader.deltas.close)
+            ring = stack.enter_context(Keyring())
+            return reader.run(ring, origin.private_key, progress)
+    except Damaged as error:
+        raise LifeboatError(f"the repository is damaged: {error}.") from error
+    except OSError as error:
+        raise failure(error, destination) from error
+
+
+class _Reader:
+    """One restore, step by step."""
+
+    deltas: DeltaSpool
+
+    def __init__(
+        self,
+        stack: contextlib.ExitStack,
+        crew: Crew,
+        fetcher: Fetcher,
+        sets: list[Stored],
+        choice: Choice,
+        destination: str,
+    ) -> None:
+        self.stack, self.crew, self.fetcher, self.sets, self.choice = stack, crew, fetcher, sets, choice
+        self.destination = destination
+        self.home = ""
+        self.plan: Plan = {}
+        self.files = self.bytes = self.done = self.total = 0
+        self.progress: t.Callable[[int, int], None] | None = None
+        self.others: dict[bytes, difftar.Entry] = {}
+        self.loose: dict[bytes, Attributes] = {}
+        self.patch: dict[bytes, Pending] = {}
+        self.waiting: set[bytes] = set()  # changed files whose base was not met
+
+    def run(self, ring: Keyring, key: bytes | None, progress: t.Callable[[int, int], None] | None) -> Counted:
+        self.progress = progress
+        self.fetcher.want(one.index for one in self.sets)
+        if not self.choice.prefix:  # which volumes are needed is known already
+            self.fetcher.want(one.volumes[number] for one in self._backwards() for number in sorted(one.volumes))
+        if key is not None:
+            ring.import_keys(key)
+        self.home = ring.home
+        parts = [chosen_volumes(one, found, self.choice.prefix) for one, found in self._manifests()]
+        self.total = sum(len(volumes) for volumes in parts)
+        if self.choice.prefix:
+            self.fetcher.want(part.object for volumes in [*parts[:0:-1], parts[0]] for part in volumes)
+        tree = Tree(self.destination)
+        self.stack.callback(tree.close)
+        self._incrementals(tree, parts)
+        self._full(parts[0])
+        self._patch()
+        self.bytes += finish.deferred(tree, self.patch, self._again(parts), self.choice, self.deltas)
+        return self._finish(tree)
+
+    def _backwards(self) -> list[Stored]:
+        """The order of reading: incrementals from the newest, then the full."""
+        return [*self.sets[:0:-1], self.sets[0]]
+
+    def _manifests(self) -> list[tuple[Stored, list[manifest.Volume]]]:
+        """Each set's manifest, decrypted side by side."""
+        paths = [self.fetcher.take(one.index) for one in self.sets]
+
+        def volumes(pair: tuple[Stored, str | None]) -> tuple[Stored, list[manifest.Volume]]:
+            one, path = pair
+            return one, one.parse(decrypt.whole, path or "", self.home)
+
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(volumes, zip(self.sets, paths, strict=True)))
+        for one in self.sets:
+            self.fetcher.drop(one.index.name)
+        return found
+
+    # --- volumes ------------------------------------------------------------------------------------------------------
+
+    def _incrementals(self, tree: Tree, parts: list[list[Part]]) -> None:
+        unpacker = Unpacker(tree, self.plan, self.deltas, self.choice)
+        before: dict[int, Summary] = {}
+        wanted = [part for volumes in parts[:0:-1] for part in volumes]
+        with contextlib.closing(self._opened(wanted)) as opened:
+            for part, plain in opened:
+                with part.named():
+                    summary = unpacked(unpacker, plain, part.set)
+                    self._check_step(before.get(part.set), summary)
+                before[part.set] = summary
+                self._note(part, summary)
+        for volumes in parts[1:]:
+            if volumes:
+                with volumes[-1].named():
+                    self._check_end(before[volumes[-1].set])
+        self.waiting |= {path for path, known in self.plan.items() if known is not None}
+
+    def _opened(self, wanted: list[Part]) -> t.Generator[tuple[Part, decrypt.Plain], None, None]:
+        """These volumes, checked and opened; gpg works on the next few while one is read."""
+        ahead: collections.deque[tuple[Part, decrypt.Plain]] = collections.deque()
+        rest = collections.deque(wanted)
+        try:
+            while rest or ahead:
+                while rest and (not ahead or (len(ahead) < _AHEAD and self.fetcher.ready(rest[0].object.name))):
+                    part = rest.popleft()
+                    ahead.append((part, decrypt.opened(self._fetched(part), part.object.name, self.home)))
+                part, plain = ahead[0]
+                yield part, plain
+                ahead.popleft()
+                plain.close()
+                self.fetcher.drop(part.object.name)
+        finally:
+            for _part, plain in ahead:
+                plain.close()
+
+    def _fetched(self, part: Part) -> str:
+        """The path of the volume's file, whose hash is right."""
+        path = self.fetcher.take(part.object, part.volume.sha1)
+        if path is None:
+            with part.named():
+                raise Damaged("it does not match its recorded hash")
+        return path
+
+    def _full(self, volumes: list[Part]) -> None:
+        self.deltas.flush()
+        self.crew.all(("begin", (self.plan, self.deltas.path, self.home)))
+        found: dict[int, Summary] = {}
+
+        def tasks() -> t.Iterator[Task]:
+            for part in volumes:
+                yield "volume", (part, self._fetched(part))
+
+        def done(task: Task, summary: Summary) -> None:
+            part: Part = task[1][0]
+            found[part.volume.number] = summary
+            self.fetcher.drop(part.object.name)
+            self._note(part, summary)
+
+        self.crew.each(tasks(), done)
+        before: Summary | None = None
+        for part in volumes:
+            with part.named():
+                self._check_step(before, found[part.volume.number])
+            before = found[part.volume.number]
+        if before is not None:
+            with volumes[-1].named():
+                self._check_end(before)
+        if self.waiting:
+            lost = sorted(self.waiting)
+            raise LifeboatError(
+                f"the repository is damaged: of {_names(lost)} there are changes, but no version that they build on."
+            )
+
+    def _note(self, part: Part, summary: Summary) -> None:
+        """Add up what a volume brought."""
+        self.files += summary.files
+        self.bytes += summary.size
+        for path, attributes in summary.loose.items():
+            self.loose.setdefault(path, attributes)
+        self.others.update(summary.others)
+        self.patch.update(summary.patch)
+        self.waiting.difference_update(summary.based)
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+    def _check_step(self, before: Summary | None, summary: Summary) -> None:
+        """Whether ``summary``'s volume follows the one before; of a part of a set, only what is restored matters."""
+        first = summary.first
+        if before is None:
+            if first is not None and self.choice.inside(first[0]) is not None:
+                check_step(None, False, first)
+        elif first is not None:
+            check_step(before.last, before.open, first)
+        else:
+            summary.last, summary.open = before.last, before.open  # an empty volume
+
+    def _check_end(self, last: Summary) -> None:
+        if last.last is not None and self.choice.inside(last.last[0]) is not None:
+            check_step(last.last, last.open, None)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _patch(self) -> None:
+        """Give large changed files their last version."""
+
+        def done(_task: Task, size: int) -> None:
+            self.bytes += size
+
+        ready = [pair for pair in self.patch.items() if not pair[1].deferred]
+        self.crew.each((("patch", pair) for pair in ready), done)
+        for path, _pending in ready:
+            del self.patch[path]
+
+    def _again(self, parts: list[list[Part]]) -> finish.Again:
+        """A function that reads a whole set's entries once more."""
+
+        def entries(number: int) -> t.Generator[difftar.Entry, None, None]:
+            self.fetcher.want(part.object for part in parts[number])
+            with contextlib.closing(self._opened(parts[number])) as opened:
+                for part, plain in opened:
+                    with part.named():
+                        yield from difftar.entries(plain.read)
+                        plain.finish()
+
+        return entries
+
+    def _finish(self, tree: Tree) -> Counted:
+        for path, attributes in self.loose.items():
+            tree.end_parts(path, attributes)
+        for folders in self.crew.all(("folders", None)):
+            tree.folders |= folders
+        finish.complete(tree, self.others, self.choice)
+        if not self.files and not self.others:
+            where = os.fsdecode(self.choice.prefix)
+            raise LifeboatError(f"restore point {self.sets[-1].time} holds no '{where}': check the path.")
+        return Counted(self.files, self.bytes)
+
+
+def _names(paths: t.Sequence[bytes]) -> str:
+    shown = ", ".join(repr(os.fsdecode(path)) for path in paths[:5])
+    return shown if len(paths) <= 5 else f"{shown} and {len(paths) - 5} more"

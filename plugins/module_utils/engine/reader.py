@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Who reads a restore point: the fast reader, or stock duplicity where that is asked for or alone knows the form."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import typing as t
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from . import chains, command, fast, outcome, reading, reporter
+from .errors import LifeboatError, UnknownFormat
+from .reading import Limits, Origin
+from .record import Record
+from .times import now
+
+AUTO, FAST, DUPLICITY = READERS = ("auto", "fast", "duplicity")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of a point is read: one ``path``, or what duplicity's arguments ``select`` choose, or all."""
+
+    path: str | None = None
+    select: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Read:
+    """How it ended: the run's record, what duplicity itself said, and sentences."""
+
+    record: Record
+    detail: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One point of one repository. ``room`` is a private folder on the destination's disk; whoever works in it holds
+    the descriptor ``held``."""
+
+    origin: Origin
+    chain: chains.Chain
+    point: chains.BackupSet
+    part: Part
+    limits: Limits
+    room: str
+    held: int
+
+    def read(self, wish: str, tree: str) -> Read:
+        """Read the point into ``tree``, which does not exist yet. ``wish`` is auto, fast or duplicity.
+
+        ``auto`` is fast, and falls back only before the first write: for a selection, or a form that the fast reader does
+        not know. Never after an integrity error: stock duplicity would leave files out and end with success (facts:
+        guards 1, 2, 9).
+        """
+        if wish == DUPLICITY or (wish == AUTO and self.part.select):
+            return self.by_duplicity(tree)
+        try:
+            return self._by_fast(tree)
+        except UnknownFormat as error:
+            if wish == FAST:
+                raise
+            read = self.by_duplicity(tree)
+            return replace(read, warnings=[*read.warnings, f"stock duplicity did this restore: {error}"])
+
+    def by_duplicity(self, tree: str) -> Read:
+        """The same by stock duplicity."""
+
+        def build(work: command.Workspace) -> tuple[str, ...]:
+            return command.restore(
+                self.origin.repository,
+                self.point.time,
+                tree,
+                work,
+                encrypted=self.origin.encrypted,
+                path=self.part.path,
+                selection=self.part.select,
+            )
+
+        started = now()
+        finished = reading.duplicity(self.origin, self.room, build, self.limits, keep=[self.held])
+        verdict = outcome.decide(finished)
+        entry = reading.entry("restore", self.origin, self._times, started, finished, verdict)
+        return Read(entry, outcome.detail(finished) if verdict.failure else "")
+
+    def _by_fast(self, tree: str) -> Read:
+        started = now()
+        failure = None
+        if self.part.select:
+            raise UnknownFormat("the fast reader takes no selection; leave the engine to auto.")
+        try:
+            with _deadline(self.limits.timeout):
+                fast.read(
+                    self.origin,
+                    self.chain,
+                    self.point,
+                    tree,
+                    path=self.part.path,
+                    spool=self.room,
+                    progress=lambda done, total: reporter.add(volumes=1),
+                )
+        except UnknownFormat:
+            raise
+        except LifeboatError as error:
+            failure = str(error)
+        entry = reading.plain("restore", self.origin, self._times, started)
+        if failure:
+            entry = replace(entry, outcome=outcome.Outcome.FAILED.value, failure=failure)
+        return Read(replace(entry, engine=FAST))
+
+    @property
+    def _times(self) -> tuple[str, str]:
+        return self.chain.time, self.point.time
+
+
+@contextmanager
+def _deadline(seconds: float) -> t.Iterator[None]:
+    """Raise in this thread when the time is up. Only a main thread can be told; an engine's request runs in one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def late(*_: object) -> t.NoReturn:
+        raise LifeboatError("the restore ran into its time limit: check the store, or raise the limit, then run again.")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
