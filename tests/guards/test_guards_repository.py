@@ -180,6 +180,10 @@ def test_guard_12_a_failed_restore_leaves_half_a_tree(node: Node, stock: Stock, 
 
     before = state(node.repository)
     answer = node.ask("restore", dest=str(live), replace=True)
+    assert (answer["failed"], answer["changed"], answer["record"]["engine"]) == (True, False, "fast")
+    assert "volume 4 of set " in answer["msg"]
+    untouched(live)
+    answer = node.ask("restore", dest=str(live), replace=True, reader="duplicity")
     assert (answer["failed"], answer["changed"], answer["rc"]) == (True, False, 21)
     assert answer["msg"] == (
         f"The restore failed, {live} is untouched: a volume does not match its recorded hash: the repository is damaged "

@@ -16,6 +16,7 @@ import zlib
 
 from .errors import Damaged, LifeboatError
 from .keyring import cause, statuses
+from .outcome import SYMMETRIC
 
 _CHUNK = 1 << 20
 
@@ -135,6 +136,8 @@ class _Gpg:
         if code < 0:
             raise LifeboatError(f"gpg was killed by signal {-code}: free memory, and try again.")
         if code != 0:
+            if "NEED_PASSPHRASE_SYM" in words and "ENC_TO" not in words:
+                raise LifeboatError(SYMMETRIC)
             why = cause(status, _text(self._messages))
             if "DECRYPTION_FAILED" in words and "DECRYPTION_INFO" not in words:
                 raise LifeboatError(f"cannot decrypt {self._name}: {why}; check that the right key was given.")

@@ -33,6 +33,6 @@ def _record_of(repository: Location, profile: str | None, set_time: str) -> Reco
     if not found:
         return None
     try:
-        return record.of_point(open_store(replace(repository, url=corner)), f"records/{profile}/", set_time)
+        return record.of_point(open_store(replace(repository, url=corner)), f"records/{profile}/", set_time)[0]
     except LifeboatError:
         return None  # whoever may read a repository need not be allowed to read records

@@ -52,6 +52,10 @@ _CAUSES = {
 }
 
 
+SYMMETRIC = (
+    "the set is encrypted with a passphrase, for which this engine has no use: restore it with duplicity itself "
+    "(docs/versions.md)."
+)
 _PASSPHRASE = re.compile(r"^gpg: encrypted with [0-9]+ passphrase", re.MULTILINE)
 
 
@@ -115,10 +119,7 @@ def _failure(exit_code: int, errors: list[Event]) -> str:
     if any(event.code == 30 and "No space left on device" in event.text for event in errors):  # a mere exception to it
         return "a disk was full on this host: free some space where the run writes, then run again."
     if any(_PASSPHRASE.search(event.text) and "key, ID" not in event.text for event in errors):
-        return (
-            "the set is encrypted with a passphrase, for which this engine has no use: restore it with duplicity itself "
-            "(docs/versions.md)."
-        )
+        return SYMMETRIC
     for code in (exit_code, *(event.code for event in errors)):
         if code in _CAUSES:
             cause, step = _CAUSES[code]

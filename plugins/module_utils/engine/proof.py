@@ -60,9 +60,12 @@ def run(origin: Origin, corner: Location, set_time: str, tree: str) -> Result:
 
 def record_of(corner: Location, origin: Origin, set_time: str) -> Record:
     """The record that commits this point."""
-    found = record.of_point(open_store(corner), f"records/{origin.profile}/", set_time)
+    found, complaints = record.of_point(open_store(corner), f"records/{origin.profile}/", set_time)
     if found is None:
-        raise LifeboatError(f"the store holds no record of point {set_time}: it cannot be proven; drill another one.")
+        more = f" ({complaints[0]})" if complaints else ""
+        raise LifeboatError(
+            f"the store holds no record of point {set_time}: it cannot be proven{more}; drill another one."
+        )
     return found
 
 

@@ -199,20 +199,22 @@ def read_all(store: ObjectStore, prefix: str, *, readers: int = 8) -> tuple[list
     return sorted(records, key=lambda record: record.started), [item for item in found if isinstance(item, str)]
 
 
-def of_point(store: ObjectStore, prefix: str, set_time: str) -> Record | None:
+def of_point(store: ObjectStore, prefix: str, set_time: str) -> tuple[Record | None, list[str]]:
     """The record that commits a point, by one listing and mostly one read: it started before its set was made, and no
-    other run did in between. None if there is none that can be read."""
+    other run did in between. Beside it a sentence for each record on the way that cannot be read."""
+    complaints: list[str] = []
     names = [item.name for item in store.list(prefix) if item.name.endswith("-backup.json")]
     for name in sorted((name for name in names if name <= f"{prefix}{set_time}-backup.json"), reverse=True):
         try:
             found = parse(store.read(name), name)
-        except LifeboatError:
-            continue  # junk beside it is told by others
+        except LifeboatError as error:
+            complaints.append(str(error))
+            continue
         if found.set_time == set_time and points([found]):
-            return found
+            return found, complaints
         if found.set_time is not None and found.set_time < set_time:
             break
-    return None
+    return None, complaints
 
 
 def points(records: t.Iterable[Record]) -> list[Record]:

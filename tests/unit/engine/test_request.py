@@ -167,7 +167,7 @@ def test_limits_are_passed_on(odd: Node, tmp_path: Path, monkeypatch: pytest.Mon
         return execute.Finished(-15, ended_by="stall")
 
     monkeypatch.setattr(execute, "run", run)
-    answer = odd.ask("restore", dest=str(tmp_path / "x"), timeout=100, stall_timeout=20)
+    answer = odd.ask("restore", dest=str(tmp_path / "x"), timeout=100, stall_timeout=20, reader="duplicity")
     assert answer["msg"].endswith(
         "duplicity was stopped, since it made no progress; check the store and the source, then run again."
     )

@@ -47,7 +47,7 @@ def bare(odd: Node, tmp_path: Path) -> str:
 
 def test_a_second_restore_changes_nothing_and_reads_no_volume(odd: Node, tmp_path: Path, runs: list[str]) -> None:
     dest = tmp_path / "tree"
-    assert odd.ask("restore", dest=str(dest))["changed"]
+    assert odd.ask("restore", dest=str(dest), reader="duplicity")["changed"]
     for replace in (False, True, "in_place"):
         before = os.stat(dest)
         answer = odd.ask("restore", dest=str(dest), replace=replace, diff=True)
@@ -62,24 +62,27 @@ def test_a_second_restore_changes_nothing_and_reads_no_volume(odd: Node, tmp_pat
 def test_one_path_of_a_point_too(odd: Node, tmp_path: Path, runs: list[str]) -> None:
     for path in ("folder", "setuid", "dangling", "link \udcff"):
         dest = str(tmp_path / path)
-        assert [odd.ask("restore", dest=dest, path=path)["changed"] for _ in range(2)] == [True, False]
+        assert [odd.ask("restore", dest=dest, path=path, reader="duplicity")["changed"] for _ in range(2)] == [
+            True,
+            False,
+        ]
     assert runs == ["restore"] * 4
 
 
 def test_without_a_witness_duplicity_compares(odd: Node, bare: str, tmp_path: Path, runs: list[str]) -> None:
     dest = tmp_path / "tree"
-    assert odd.ask("restore", dest=str(dest), target=bare)["changed"]
-    assert not odd.ask("restore", dest=str(dest), target=bare)["changed"]
+    assert odd.ask("restore", dest=str(dest), target=bare, reader="duplicity")["changed"]
+    assert not odd.ask("restore", dest=str(dest), target=bare, reader="duplicity")["changed"]
     assert runs == ["restore", "verify"]
     # whoever may replace needs no extra reading: the tree is compared when it is there
-    assert not odd.ask("restore", dest=str(dest), target=bare, replace=True)["changed"]
+    assert not odd.ask("restore", dest=str(dest), target=bare, replace=True, reader="duplicity")["changed"]
     assert runs == ["restore", "verify", "restore"]
     (dest / "page.php").write_text("<?php echo 3;\n")
     with pytest.raises(
         Refused, match=r"exists and differs from \w+, first: page.php \((mtime|content)\): choose another"
     ):
         odd.ask("restore", dest=str(dest), target=bare)
-    assert odd.ask("restore", dest=str(dest), target=bare, replace=True)["changed"]
+    assert odd.ask("restore", dest=str(dest), target=bare, replace=True, reader="duplicity")["changed"]
     same(odd.source, dest)
 
 
