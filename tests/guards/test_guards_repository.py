@@ -80,7 +80,7 @@ def same(one: Path, two: Path) -> bool:
 
 def test_guard_02_an_empty_cached_manifest_hides_the_full(node: Node, tmp_path: Path) -> None:
     """The restore then holds what the incremental brought, nothing else, and exit code 0."""
-    stock = Stock(node.root / "cache" / "site", node.repository)  # the very cache that our backups use
+    stock = Stock(node.cache.parents[1], node.repository)  # the very cache that our backups use
     assert stock.full(node.source).code == 0
     (node.source / "new").write_text("new\n")
     assert stock.incremental(node.source).code == 0

@@ -289,7 +289,7 @@ def test_guard_17_without_a_secret_key_a_lost_cache_is_the_end_of_a_chain(
 
 def test_guard_20_another_host_name(small: Node, stock: Stock) -> None:
     """Incrementals fail from then on, and so they do from another source path."""
-    stock = Stock(small.root / "cache" / "site", small.repository)
+    stock = Stock(small.cache.parents[1], small.repository)
     assert stock.full(small.source).code == 0
     for folder in (small.cache, small.repository):
         manifest = only(folder, "duplicity-full.*.manifest")

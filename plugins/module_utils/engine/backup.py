@@ -30,7 +30,7 @@ def run(profile: Profile, wish: str, public_key: bytes | None, layout: Layout) -
         raise Refused(f"mode '{wish}' is unknown: use {', '.join(MODES)}.")
     installed.check_duplicity()
     _check_source(profile.source)
-    state, cache = folders(layout, profile.name)
+    state, cache = folders(layout, profile.folder)
     with lock.held(os.path.join(state, "lock")) as descriptor, Keyring() as ring:
         given = ring.import_keys(public_key) if public_key else []
         if profile.fingerprint is not None and profile.fingerprint not in given:
@@ -71,7 +71,7 @@ def _temporary(profile: Profile, cache: str) -> str:
     """An empty folder for this run's temporary files."""
     if profile.tmpdir is not None and not os.path.isdir(profile.tmpdir):
         raise Refused(f"there is no folder {profile.tmpdir}: correct 'tmpdir' of the profile.")
-    path = os.path.join(profile.tmpdir, f"lifeboat-{profile.name}") if profile.tmpdir else os.path.join(cache, "tmp")
+    path = os.path.join(profile.tmpdir, f"lifeboat-{profile.folder}") if profile.tmpdir else os.path.join(cache, "tmp")
     # a killed run leaves its temporary volumes behind
     shutil.rmtree(path, ignore_errors=True)
     try:

@@ -45,6 +45,7 @@ class Profile:
     store: Location
     fingerprint: str | None
     bare: bool = False
+    local: str | None = None
     selection: Selection = EVERYTHING
     volume_mib: int = 50
     compression_level: int = 1
@@ -58,6 +59,12 @@ class Profile:
     tmpdir: str | None = None
     timeout: int = 20 * 3600
     stall_timeout: int = 1800
+
+    @property
+    def folder(self) -> str:
+        """Name of its folders on this host. One given directly has folders of its own: those of an installed profile of the
+        same name belong to that profile's unit and its user."""
+        return self.local or self.name
 
     @property
     def repository(self) -> Location:

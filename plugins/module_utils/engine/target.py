@@ -53,10 +53,11 @@ def fingerprint(public_key: str | None) -> str | None:
 
 
 def bare_profile(values: Values, location: Location, fingerprint: str | None) -> Profile:
-    """A profile for a target given directly. Its cache is known by the target's URL."""
+    """A profile for a target given directly. Its folders on this host are known by the target's URL."""
     corner = corner_of(location)
     options = {key: values[key] for key in profile.FIELDS if key in values and key != "store"}
-    name = corner.profile if corner else "direct-" + hashlib.sha256(location.url.encode()).hexdigest()[:12]
+    folder = "direct-" + hashlib.sha256(location.url.encode()).hexdigest()[:12]
+    name = corner.profile if corner else folder
     place = corner.place if corner else location
     given = {
         **options,
@@ -65,7 +66,7 @@ def bare_profile(values: Values, location: Location, fingerprint: str | None) ->
         "store": {"url": place.url},
     }
     checked = profile.from_dict(name, given)
-    return replace(checked, node=checked.node or None, store=place, bare=corner is None)
+    return replace(checked, node=checked.node or None, store=place, bare=corner is None, local=folder)
 
 
 @contextmanager

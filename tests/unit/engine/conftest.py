@@ -8,6 +8,7 @@ case is the argument ``case``, its ``name`` is the test's id.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -79,8 +80,17 @@ class Node:
         return Layout(*(str(self.root / name) for name in ("etc", "state", "cache", "run")))
 
     @property
+    def local(self) -> str:
+        """Name of the folders that the engine keeps for this repository on the node."""
+        return "direct-" + hashlib.sha256(f"file://{self.repository}".encode()).hexdigest()[:12]
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state" / self.local
+
+    @property
     def cache(self) -> Path:
-        return self.root / "cache" / "site" / "archive" / "repository"
+        return self.root / "cache" / self.local / "archive" / "repository"
 
     def ask(self, operation: str, **values: t.Any) -> dict[str, t.Any]:
         """One request, encrypted if the node has a key. Values given here win; None leaves one out."""
@@ -136,7 +146,11 @@ class Node:
     def copy(self, root: Path) -> Node:
         """The same node elsewhere, to be damaged."""
         subprocess.run(["cp", "-a", str(self.root), str(root)], check=True)
-        return Node(root, self.pair, dict(self.settings))
+        made = Node(root, self.pair, dict(self.settings))
+        for name in ("state", "cache"):
+            if (root / name / self.local).exists():
+                (root / name / self.local).rename(root / name / made.local)
+        return made
 
 
 def make_node(root: Path, pair: Pair | None = None) -> Node:

@@ -105,9 +105,9 @@ def test_a_record_says_what_is_stored(sealed: Node) -> None:
 
 
 def test_only_their_owner_reads_state_and_cache(sealed: Node) -> None:
-    for path in (sealed.root / "state" / "site", sealed.root / "cache" / "site"):
+    for path in (sealed.state, sealed.cache.parents[1]):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    assert stat.S_IMODE((sealed.root / "state/site/witness.gz").stat().st_mode) == 0o600
+    assert stat.S_IMODE((sealed.state / "witness.gz").stat().st_mode) == 0o600
 
 
 def test_a_repository_elsewhere_keeps_no_records(node: Node, tmp_path: Path) -> None:
@@ -166,9 +166,9 @@ def test_without_our_help_duplicity_loses_it_and_the_witness_tells(node: Node, m
 
 def test_bit_rot_in_the_source_is_a_warning(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     node.backup()
-    last = witness.parse((node.root / "state/site/witness.gz").read_bytes())
+    last = witness.parse((node.state / "witness.gz").read_bytes())
     last.entries[b"page.php"] |= {"h": "0" * 64, "H": 0}  # as if the content had been another one, long ago
-    (node.root / "state/site/witness.gz").write_bytes(witness.dump(last))
+    (node.state / "witness.gz").write_bytes(witness.dump(last))
     answer = node.backup(mode="incremental")
     assert answer["outcome"] == "warning"
     (warning,) = answer["warnings"]
@@ -244,8 +244,8 @@ def test_a_clock_behind_the_newest_set_is_refused(node: Node, monkeypatch: pytes
 
 
 def test_a_second_run_is_refused_while_another_process_holds_the_lock(node: Node) -> None:
-    backup.folders(node.layout, "site")
-    path = node.root / "state/site/lock"
+    backup.folders(node.layout, node.local)
+    path = node.state / "lock"
     code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert holder.stdout is not None
@@ -295,7 +295,7 @@ def crash(node: Node, mode: str) -> None:
     os.kill(child, signal.SIGSTOP)  # so that it still lives when its parent is gone
     parent.kill()
     parent.wait()
-    with pytest.raises(LifeboatError, match="another run holds"), lock.held(str(node.root / "state/site/lock")):
+    with pytest.raises(LifeboatError, match="another run holds"), lock.held(str(node.state / "lock")):
         pass
     os.killpg(child, signal.SIGKILL)
     for _attempt in range(500):

@@ -179,7 +179,7 @@ def test_a_repository_elsewhere_is_skipped_too(node: Node, tmp_path: Path) -> No
 
 def test_a_set_is_made_when_hashes_are_old(node: Node) -> None:
     node.backup(skip_if_unchanged=True)
-    path = node.root / "state/site/witness.gz"
+    path = node.state / "witness.gz"
     last = witness.parse(path.read_bytes())
     last.entries[b"page.php"]["H"] -= 60
     path.write_bytes(witness.dump(last))
@@ -208,22 +208,22 @@ def test_too_little_room_is_refused_before_the_run(node: Node, monkeypatch: pyte
     with pytest.raises(LifeboatError) as error:
         node.ask("backup", volume_mib=10)
     assert str(error.value).startswith(
-        f"there is too little room for volumes in {node.root}/cache/site/tmp: needed are about 44 MiB, free are 5; "
+        f"there is too little room for volumes in {node.cache.parents[1]}/tmp: needed are about 44 MiB, free are 5; "
     )
     assert not node.repository.exists()
-    assert not (node.root / "cache/site/tmp").exists()
+    assert not (node.cache.parents[1] / "tmp").exists()
 
 
 def test_temporary_files_go_where_they_may(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "scratch").mkdir()
     (tmp_path / "scratch" / "other").write_text("of another program")
-    (tmp_path / "scratch" / "lifeboat-site").mkdir()
-    (tmp_path / "scratch" / "lifeboat-site" / "left").write_text("by a killed run")
+    (tmp_path / "scratch" / f"lifeboat-{node.local}").mkdir()
+    (tmp_path / "scratch" / f"lifeboat-{node.local}" / "left").write_text("by a killed run")
     seen: list[t.Any] = []
     run = execute.run
     monkeypatch.setattr(execute, "run", lambda argv, env, **more: seen.append((argv, env)) or run(argv, env, **more))
     node.backup(tmpdir=str(tmp_path / "scratch"))
-    ours = str(tmp_path / "scratch" / "lifeboat-site")
+    ours = str(tmp_path / "scratch" / f"lifeboat-{node.local}")
     argv, env = next((argv, env) for argv, env in seen if command.LAUNCHER in argv)
     assert (argv[argv.index("--tempdir") + 1], env["TMPDIR"]) == (ours, ours)
     assert env["LC_ALL"] == "C.UTF-8"
@@ -234,8 +234,10 @@ def test_a_link_in_place_of_the_temporary_folder_is_not_followed(node: Node, tmp
     (tmp_path / "scratch").mkdir()
     (tmp_path / "victim").mkdir()
     (tmp_path / "victim" / "file").touch()
-    (tmp_path / "scratch" / "lifeboat-site").symlink_to(tmp_path / "victim")
-    with pytest.raises(LifeboatError, match=r"cannot make .*/scratch/lifeboat-site: File exists; let this run's user"):
+    (tmp_path / "scratch" / f"lifeboat-{node.local}").symlink_to(tmp_path / "victim")
+    with pytest.raises(
+        LifeboatError, match=r"cannot make .*/scratch/lifeboat-direct-\w+: File exists; let this run's user"
+    ):
         node.ask("backup", tmpdir=str(tmp_path / "scratch"))
     assert names(tmp_path / "victim") == ["file"]
 

@@ -174,3 +174,12 @@ def test_limits_are_passed_on(odd: Node, tmp_path: Path, monkeypatch: pytest.Mon
     odd.ask("verify")
     assert asked == [(100, 20), (20 * 3600, 1800)]
     assert os.listdir(tmp_path) == []
+
+
+def test_a_target_uses_nothing_of_a_profile_of_the_same_name(node: Node) -> None:
+    """Else a backup by root would leave files that the profile's unit cannot open."""
+    install(node)
+    node.backup()
+    assert not (node.root / "state" / "site").exists()
+    assert not (node.root / "cache" / "site").exists()
+    assert sorted(path.name for path in (node.root / "state").iterdir()) == [node.local]
