@@ -142,17 +142,16 @@ class _Reader:
 
     def _manifests(self) -> list[tuple[Stored, list[manifest.Volume]]]:
         """Each set's manifest, decrypted side by side."""
-        paths = [self.fetcher.take(one.index) for one in self.sets]
 
-        def volumes(pair: tuple[Stored, str | None]) -> tuple[Stored, list[manifest.Volume]]:
-            one, path = pair
-            return one, one.parse(decrypt.whole, path or "", self.home)
+        def volumes(one: Stored) -> tuple[Stored, list[manifest.Volume]]:
+            # each is dropped by whoever took it: were all taken first, the bound might leave no room for the last
+            path = self.fetcher.take(one.index)
+            found = one.parse(decrypt.whole, path or "", self.home)
+            self.fetcher.drop(one.index.name)
+            return one, found
 
         with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(volumes, zip(self.sets, paths, strict=True)))
-        for one in self.sets:
-            self.fetcher.drop(one.index.name)
-        return found
+            return list(pool.map(volumes, self.sets))
 
     # --- volumes ------------------------------------------------------------------------------------------------------
 

@@ -301,6 +301,16 @@ def test_deltas_that_multiply(tmp_path: Path) -> None:
     assert (tmp_path / "tree/a").read_bytes() == version
 
 
+def test_manifests_larger_than_all_volumes_fit_the_spool(tmp_path: Path) -> None:
+    """The bound is then two of them, and there are seven."""
+    sets = [[FULL], *([[("snapshot/b/" + str(number), "file", b"x")]] for number in range(6))]
+    forge.write(tmp_path / "repository", *sets)
+    for path in (tmp_path / "repository").glob("*.manifest"):
+        path.write_bytes(path.read_bytes().replace(b"Filelist 0\n", b"Filelist 9000\n" + b"    new      a\n" * 9000))
+    assert read(tmp_path / "repository", tmp_path / "tree", spool_bytes=0) == (7, 9)
+    assert read(tmp_path / "repository", tmp_path / "part", spool_bytes=0, path="b") == (6, 6)
+
+
 def test_a_volume_in_two_forms(tmp_path: Path) -> None:
     forge.write(tmp_path / "repository", [FULL])
     volume = only(tmp_path / "repository", "*.difftar")
