@@ -146,9 +146,10 @@ class _Reader:
         def volumes(one: Stored) -> tuple[Stored, list[manifest.Volume]]:
             # each is dropped by whoever took it: were all taken first, the bound might leave no room for the last
             path = self.fetcher.take(one.index)
-            found = one.parse(decrypt.whole, path or "", self.home)
-            self.fetcher.drop(one.index.name)
-            return one, found
+            try:
+                return one, one.parse(decrypt.whole, path or "", self.home)
+            finally:
+                self.fetcher.drop(one.index.name)
 
         with ThreadPoolExecutor(4) as pool:
             return list(pool.map(volumes, self.sets))
@@ -213,7 +214,7 @@ class _Reader:
             self.fetcher.drop(part.object.name)
             self._note(part, summary)
 
-        self.crew.each(tasks(), done)
+        self.crew.each(tasks(), done, self.fetcher.stop)
         before: Summary | None = None
         for part in volumes:
             with part.named():
@@ -265,7 +266,7 @@ class _Reader:
             self.bytes += size
 
         ready = [pair for pair in self.patch.items() if not pair[1].deferred]
-        self.crew.each((("patch", pair) for pair in ready), done)
+        self.crew.each((("patch", pair) for pair in ready), done, self.fetcher.stop)
         for path, _pending in ready:
             del self.patch[path]
 
