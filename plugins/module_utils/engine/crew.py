@@ -56,9 +56,9 @@ class Crew:
             _send(connection, task)
         return [_answer(connection) for _process, connection in self._members]
 
-    def each(self, tasks: t.Iterator[Task], done: t.Callable[[Task, t.Any], None]) -> None:
-        """Give each task to whoever is free; the first error ends it. ``tasks`` may wait; ``done`` is called with the
-        task and its result, by one thread at a time."""
+    def each(self, tasks: t.Iterator[Task], done: t.Callable[[Task, t.Any], None], stop: t.Callable[[], None]) -> None:
+        """Give each task to whoever is free; the first error ends it. ``tasks`` may wait, until ``stop`` is called after
+        an error; ``done`` is called with the task and its result, by one thread at a time."""
         if self._here is not None:
             for task in tasks:
                 done(task, self._here(*task))
@@ -79,6 +79,7 @@ class Crew:
                         done(task, result)
             except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that asked
                 failures.append(error)
+                stop()
 
         threads = [threading.Thread(target=drive, args=(connection,), daemon=True) for _, connection in self._members]
         for thread in threads:

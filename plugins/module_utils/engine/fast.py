@@ -142,17 +142,17 @@ class _Reader:
 
     def _manifests(self) -> list[tuple[Stored, list[manifest.Volume]]]:
         """Each set's manifest, decrypted side by side."""
-        paths = [self.fetcher.take(one.index) for one in self.sets]
 
-        def volumes(pair: tuple[Stored, str | None]) -> tuple[Stored, list[manifest.Volume]]:
-            one, path = pair
-            return one, one.parse(decrypt.whole, path or "", self.home)
+        def volumes(one: Stored) -> tuple[Stored, list[manifest.Volume]]:
+            # each is dropped by whoever took it: were all taken first, the bound might leave no room for the last
+            path = self.fetcher.take(one.index)
+            try:
+                return one, one.parse(decrypt.whole, path or "", self.home)
+            finally:
+                self.fetcher.drop(one.index.name)
 
         with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(volumes, zip(self.sets, paths, strict=True)))
-        for one in self.sets:
-            self.fetcher.drop(one.index.name)
-        return found
+            return list(pool.map(volumes, self.sets))
 
     # --- volumes ------------------------------------------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ class _Reader:
             self.fetcher.drop(part.object.name)
             self._note(part, summary)
 
-        self.crew.each(tasks(), done)
+        self.crew.each(tasks(), done, self.fetcher.stop)
         before: Summary | None = None
         for part in volumes:
             with part.named():
@@ -266,7 +266,7 @@ class _Reader:
             self.bytes += size
 
         ready = [pair for pair in self.patch.items() if not pair[1].deferred]
-        self.crew.each((("patch", pair) for pair in ready), done)
+        self.crew.each((("patch", pair) for pair in ready), done, self.fetcher.stop)
         for path, _pending in ready:
             del self.patch[path]
 

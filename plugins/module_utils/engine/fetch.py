@@ -58,11 +58,15 @@ class Fetcher:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End all threads; whoever waits in :meth:`take` gets an error."""
+    def stop(self) -> None:
+        """From now on nothing is fetched, and whoever waits in :meth:`take` gets an error."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """End all threads."""
+        self.stop()
         for thread in self._threads:
             thread.join()
         for coming in self._coming.values():

@@ -301,6 +301,32 @@ def test_deltas_that_multiply(tmp_path: Path) -> None:
     assert (tmp_path / "tree/a").read_bytes() == version
 
 
+def test_manifests_larger_than_all_volumes_fit_the_spool(tmp_path: Path) -> None:
+    """The bound is then two of them, and there are seven."""
+    sets = [[FULL], *([[("snapshot/b/" + str(number), "file", b"x")]] for number in range(6))]
+    forge.write(tmp_path / "repository", *sets)
+    for path in (tmp_path / "repository").glob("*.manifest"):
+        path.write_bytes(path.read_bytes().replace(b"Filelist 0\n", b"Filelist 9000\n" + b"    new      a\n" * 9000))
+    assert read(tmp_path / "repository", tmp_path / "tree", spool_bytes=0) == (7, 9)
+    assert read(tmp_path / "repository", tmp_path / "part", spool_bytes=0, path="b") == (6, 6)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_much_damage_in_a_narrow_spool(tmp_path: Path, workers: int) -> None:
+    """Whoever waits for a place in the spool hears that there will be none."""
+    names = [f"snapshot/{number:02}" for number in range(20)]
+    forge.write(tmp_path / "repository", [[ROOT], *([(name, "hard", "x")] for name in names)])
+    fails(tmp_path / "repository", tmp_path, "the unknown type b'1'", workers=workers, spool_bytes=0)
+    for path in (tmp_path / "repository").glob("*.vol*"):
+        path.write_bytes(b"")
+    shutil.rmtree(tmp_path / "tree", ignore_errors=True)
+    fails(tmp_path / "repository", tmp_path, "does not match its recorded hash", workers=workers, spool_bytes=0)
+    forge.write(tmp_path / "other", *([[[ROOT]]] * 20))
+    for path in (tmp_path / "other").glob("*.manifest"):
+        path.write_bytes(b"nothing")
+    fails(tmp_path / "other", tmp_path, "is damaged: it is cut short", workers=workers, spool_bytes=0)
+
+
 def test_a_volume_in_two_forms(tmp_path: Path) -> None:
     forge.write(tmp_path / "repository", [FULL])
     volume = only(tmp_path / "repository", "*.difftar")

@@ -83,7 +83,7 @@ def look(tree: Path) -> dict[bytes, tuple[t.Any, ...]]:
         found[os.path.relpath(path, top)] = (kind, status.st_uid, status.st_gid, *times, extra)
 
     note(top)
-    for folder, folders, files in os.walk(top):
+    for folder, folders, files in os.walk(top) if not os.path.islink(top) else ():
         for name in (*folders, *files):
             note(os.path.join(folder, name))
     return found
