@@ -183,3 +183,23 @@ def test_damage_and_nonsense_are_refused(pair: tuple[str, bytes, bytes]) -> None
 def test_user_ids_cannot_smuggle_parameters(user_id: str) -> None:
     with Keyring() as ring, pytest.raises(Refused):
         ring.generate(user_id)
+
+
+def test_many_decrypt_at_once_with_a_large_key() -> None:
+    """gpg-agent's locked memory runs out otherwise, and gpg says that there is no secret key."""
+    with Keyring() as ring:
+        gpg = ["gpg", "--homedir", ring.home, "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
+
+        def make(*arguments: str) -> str:
+            return subprocess.run([*gpg, *arguments], check=True, capture_output=True, text=True).stdout
+
+        make("--quick-gen-key", "large", "rsa3072", "sign", "never")
+        (fingerprint,) = {line.split(":")[9] for line in make("--with-colons", "-K").splitlines() if line[:3] == "fpr"}
+        make("--quick-add-key", fingerprint, "rsa4096", "encr", "never")
+        sealed = Path(ring.home, "sealed")
+        sealed.write_bytes(ring.encrypt(b"x" * 1000, [fingerprint]))
+        running = [
+            subprocess.Popen([*gpg, "-d", str(sealed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for _number in range(48)
+        ]
+        assert [process.wait() for process in running] == [0] * 48
