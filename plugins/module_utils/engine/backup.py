@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -223,13 +224,16 @@ class _Run:
                     item = Object(**json.loads(line))
                     noted[item.name] = item
         prefix = "" if self.profile.bare else f"repo/{self.profile.name}/"
-        result = []
-        for stored in made.objects:
-            if stored.name in noted:
-                result.append(noted[stored.name])
-            elif (status := store.stat(prefix + stored.name)) is not None:
-                result.append(Object(stored.name, status.bytes, status.checksum, status.version_id))
-        return result
+
+        def one(name: str) -> Object | None:
+            if name in noted:
+                return noted[name]
+            status = store.stat(prefix + name)
+            return Object(name, status.bytes, status.checksum, status.version_id) if status else None
+
+        with ThreadPoolExecutor(4) as pool:  # a folder's objects are hashed, a bucket's are a round trip each
+            found = list(pool.map(one, [stored.name for stored in made.objects]))
+        return [item for item in found if item is not None]
 
     def _last(self) -> witness.Witness | None:
         try:
