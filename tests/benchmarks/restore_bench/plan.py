@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""What is measured, how often, and what is left out and why. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .cases import CASES
+
+TOOLS = ("ours", "duplicity", "restic", "rclone", "floor", "s3ql", "s3fs")
+MORE_TOOLS = ("fallback",)  # ours, told to read through duplicity: only when asked for
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Round trip in milliseconds, cores that the tool may use (0: all), kind of destination."""
+
+    rtt: int
+    cores: int
+    dest: str
+
+    def __str__(self) -> str:
+        cores = f"{self.cores} core{'s' * (self.cores != 1)}" if self.cores else "all cores"
+        return f"{self.rtt} ms, {cores}, {self.dest}"
+
+
+NEAR, FAR = Setting(0, 2, "tmpfs"), Setting(30, 2, "tmpfs")
+ONE, ONE_FAR = Setting(0, 1, "tmpfs"), Setting(30, 1, "tmpfs")
+DISK = Setting(0, 2, "disk")
+MORE = Setting(0, 0, "tmpfs")  # on a machine with more than two
+
+# case -> rounds for each setting
+ROUNDS: dict[str, dict[Setting, int]] = {
+    "few": {NEAR: 3},
+    "tree": {NEAR: 3, FAR: 3, ONE: 2, ONE_FAR: 1, DISK: 2, MORE: 2},
+    "chain": {NEAR: 3, FAR: 3, ONE: 2, ONE_FAR: 1, DISK: 2, MORE: 2},
+    "folder": {NEAR: 3, FAR: 3, ONE: 2, ONE_FAR: 2, DISK: 2, MORE: 2},
+    "big": {NEAR: 1, FAR: 1, ONE: 1, DISK: 1, MORE: 1},
+    "dump": {NEAR: 1, FAR: 1, ONE: 1, DISK: 1, MORE: 1},
+    "many": {NEAR: 1, FAR: 1},
+}
+
+_CHAIN = "a chain is no archive that tar could unpack: its deltas need their base"
+_FOUNDERS = "the founders' comparison is about small files; more of them only takes longer"
+_OBJECTS = "an object for each file: storing 400,000 takes half an hour"
+
+# (tool, case) -> why it is left out
+LEFT_OUT: dict[tuple[str, str], str] = {
+    **{("floor", case): _CHAIN for case in ("chain", "dump")},
+    ("floor", "folder"): "it has no notion of a part",
+    **{(tool, case): _FOUNDERS for tool in ("s3ql", "s3fs") for case in CASES if case != "few"},
+    ("rclone", "many"): _OBJECTS,
+}
+# (tool, case) -> at most so many rounds: they take long and say little
+AT_MOST: dict[tuple[str, str], int] = {
+    ("rclone", "tree"): 1,
+    ("rclone", "chain"): 1,
+    ("duplicity", "chain"): 2,
+    ("s3ql", "few"): 2,
+    ("s3fs", "few"): 2,
+}
+_SLOW = "minutes, at other settings too: the ratio is known by then"
+# (tool, case, setting) -> why it is left out there
+LEFT_OUT_AT: dict[tuple[str, str, Setting], str] = {
+    ("rclone", "chain", DISK): "the same plain tree as in the case tree",
+    ("rclone", "chain", ONE): "the same plain tree as in the case tree",
+    ("rclone", "chain", ONE_FAR): "the same plain tree as in the case tree",
+    ("duplicity", "dump", ONE): _SLOW,
+    ("duplicity", "dump", DISK): _SLOW,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One setting of one case: which tools take turns, how often each."""
+
+    case: str
+    setting: Setting
+    rounds: dict[str, int]
+
+
+def steps(
+    cases: t.Collection[str], tools: t.Sequence[str], cores: int, rounds: int | None = None, *, quick: bool = False
+) -> list[Step]:
+    """The whole plan, in the order of cases. ``cores`` is what the machine has, ``rounds`` replaces the plan's own."""
+    found = []
+    for case, settings in ROUNDS.items():
+        if case not in cases:
+            continue
+        for setting, planned in settings.items():
+            if setting.cores > cores or (setting == MORE and cores < 3) or (quick and setting not in (NEAR, FAR)):
+                continue
+            number = rounds or (1 if quick else planned)
+            turns = {
+                tool: number if rounds else min(number, AT_MOST.get((tool, case), number))
+                for tool in tools
+                if (tool, case) not in LEFT_OUT and (tool, case, setting) not in LEFT_OUT_AT
+            }
+            if turns:
+                found.append(Step(case, setting, turns))
+    return found
+
+
+def left_out(cases: t.Collection[str], tools: t.Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """(tool, case, setting or "all", why) of what a run over these does not measure."""
+    whole = [(tool, case, "all", why) for (tool, case), why in LEFT_OUT.items() if tool in tools and case in cases]
+    parts = [
+        (tool, case, str(setting), why)
+        for (tool, case, setting), why in LEFT_OUT_AT.items()
+        if tool in tools and case in cases
+    ]
+    return whole + parts
+
+
+def turns(rounds: t.Mapping[str, int]) -> t.Iterator[tuple[int, str]]:
+    """(round, tool): each tool in turn, and each round begins with another one, so that a noisy minute hits all."""
+    names = list(rounds)
+    for number in range(max(rounds.values(), default=0)):
+        start = number % len(names)
+        for name in names[start:] + names[:start]:
+            if number < rounds[name]:
+                yield number + 1, name
+
+
+@dataclass(frozen=True)
+class Goal:
+    """At most ``factor`` times what ``than`` takes; with ``reverse`` the other tool takes at least ``factor`` times ours."""
+
+    case: str
+    setting: Setting
+    than: str
+    factor: float
+    reverse: bool = False
+
+
+GOALS = (
+    Goal("tree", NEAR, "duplicity", 0.3),
+    Goal("tree", NEAR, "restic", 0.6),
+    Goal("chain", FAR, "duplicity", 0.13),
+    Goal("chain", FAR, "restic", 0.7),
+    Goal("big", NEAR, "floor", 1.3),
+    Goal("folder", NEAR, "duplicity", 0.3),
+    Goal("few", NEAR, "s3ql", 3, reverse=True),
+    Goal("few", NEAR, "s3fs", 3, reverse=True),
+)
