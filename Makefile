@@ -16,7 +16,7 @@ export ANSIBLE_CONFIG = $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
-.PHONY: help demo test lint sanity unit molecule lab-up lab-down lab-ssh bench-module bench-compression dist release pins clean ready-run ready-dev ready-tools
+.PHONY: help demo test lint sanity unit molecule lab-up lab-down lab-ssh bench-module bench-compression bench-restore dist release pins clean ready-run ready-dev ready-tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ lab-ssh: ## a shell on a host of the lab LAB; HOST=node1
 
 bench-module: ready-dev ## what the module costs beside the command, and the engine beside duplicity; ARGS='--gib 1'
 	@python tests/benchmarks/bench_module.py $(ARGS)
+
+bench-restore: ready-dev ## how fast restores are beside other tools', half an hour; ARGS='--quick' or '--publish'
+	@python tests/benchmarks/bench_restore.py $(ARGS)
 
 dist: ready-tools ## build the collection: dist/lifeboat-fleet-<version>.tar.gz
 	@scripts/dist

@@ -109,8 +109,12 @@ def make_big(root: Path, scale: float) -> None:
 
 
 def _rows(dice: random.Random, tails: t.Sequence[str], size: int, first: int = 0) -> bytes:
-    count = size // 90 + 1
-    text = "".join(f"({first + number},{tail}),\n" for number, tail in enumerate(dice.choices(tails, k=count)))
+    """Exactly ``size`` bytes of rows, the last one cut."""
+    text, number = "", first
+    while len(text) < size:
+        some = dice.choices(tails, k=(size - len(text)) // 80 + 1)
+        text += "".join(f"({number + more},{tail}),\n" for more, tail in enumerate(some))
+        number += len(some)
     return text.encode()[:size]
 
 

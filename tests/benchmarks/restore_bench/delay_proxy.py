@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import sys
 import typing as t
 
@@ -93,7 +94,8 @@ class Pipe(asyncio.Protocol):
             if data is not None:
                 self.other.transport.write(data)
             elif not self.other.transport.is_closing():
-                self.other.transport.write_eof()
+                with contextlib.suppress(OSError):  # it is gone already
+                    self.other.transport.write_eof()
                 if self.transport is not None and self.transport.is_closing():
                     self.other.transport.close()
         self.steer()

@@ -55,7 +55,8 @@ class Bench:
                 tool.reader = job["reader"]
 
     def days(self, case: Case) -> int:
-        return min(case.days, self.job["days"])
+        most: int = self.job["days"]
+        return min(case.days, most)
 
     def all(self) -> None:
         """Stage after stage: days go by, tools store, cases are restored."""
@@ -177,7 +178,7 @@ def distance(endpoint: str, heads: int = 10) -> dict[str, float]:
 def bandwidth(client: t.Any, bucket: str, far: t.Any) -> dict[str, float]:
     """MB/s of one object of 128 MB over one connection, directly and through the proxy."""
     client.put_object(Bucket=bucket, Key="probe", Body=os.urandom(1 << 20) * 128)
-    speeds = {}
+    speeds: dict[str, float] = {}
     for name, each in (("near", client), ("far", far)):
         best = 0.0
         for _ in range(2):

@@ -64,42 +64,46 @@ def cold(folder: str, warm: t.Sequence[Command]) -> None:
 
 def timed(command: Command, folder: str, cores: t.Sequence[int], limit: float) -> Timing:
     """Run it on these cores, writing to the file system of ``folder``."""
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as given:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as given, tempfile.NamedTemporaryFile() as used:
         given.write(command.stdin)
         given.seek(0)
+        # time(1), and not wait4 here: the kernel counts our own memory as the child's until it executes its program
+        before = [
+            "taskset",
+            "-c",
+            ",".join(map(str, cores)),
+            "time",
+            "--quiet",
+            "--format",
+            "%U %S %M",
+            "-o",
+            used.name,
+        ]
         start = time.monotonic()
         process = subprocess.Popen(
-            ["taskset", "-c", ",".join(map(str, cores)), *command.argv],
+            [*before, *command.argv],
             env=dict(command.env),
             stdin=given,
             stdout=said,
             stderr=said,
             start_new_session=True,
         )
-        code, usage = _wait(process.pid, start + limit)
+        try:
+            code = process.wait(limit)
+            error = f"exit code {code}: " if code else ""
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            error = f"no end within {limit:.0f} s: "
         ended = time.monotonic()
         sync_filesystem(folder)
         done = time.monotonic()
-        process.returncode = code  # it was waited for above
         said.seek(0)
         words = said.read().decode("utf-8", "replace").strip()
-    cpu, peak = (usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024) if usage else (0.0, 0.0)
-    error = (
-        "" if code == 0 else (f"no end within {limit:.0f} s" if usage is None else f"exit code {code}: {words[-600:]}")
-    )
-    return Timing(done - start, done - ended, cpu, peak, error, words)
-
-
-def _wait(pid: int, deadline: float) -> tuple[int, t.Any]:
-    """The exit code and what was used; without an end in time the group is killed, and nothing is told of its use."""
-    while time.monotonic() < deadline:
-        found, status, usage = os.wait4(pid, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status), usage
-        time.sleep(0.002)
-    os.killpg(pid, signal.SIGKILL)
-    os.wait4(pid, 0)
-    return -signal.SIGKILL, None
+        numbers = [float(word) for word in Path(used.name).read_text(encoding="ascii").split()] or [0.0, 0.0, 0.0]
+    timing = Timing(done - start, done - ended, numbers[0] + numbers[1], numbers[2] / 1024, words=words)
+    timing.error = error and error + words[-600:]
+    return timing
 
 
 Entry = tuple[str, int, int]  # SHA-256 ("" for a folder), mode, mtime in whole seconds

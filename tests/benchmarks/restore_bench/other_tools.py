@@ -134,6 +134,10 @@ class S3ql(Mounted):
         if folder.is_mount():
             run(("umount.s3ql", str(folder)), self.env())
 
+    def result(self, wish: Restore) -> Path:
+        (wish.dest / "lost+found").rmdir()  # of the file system, not of the data
+        return wish.dest
+
 
 class S3fs(Mounted):
     """s3fs: one object for each file, not encrypted."""

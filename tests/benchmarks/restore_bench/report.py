@@ -15,6 +15,13 @@ Found = t.Mapping[str, t.Any]
 Key = tuple[str, str, Setting]  # case, tool, setting
 ORDER = (*TOOLS, *MORE_TOOLS)
 
+HOW_RUN = """All tools ran in one Debian 13 container, in turn within each round, on the cores named (the store and the proxy share
+  the machine's cores with them). Medians, (least–most) where there were several rounds, × ours."""
+HOW_COLD = """Cold: the tools' caches are empty, the machine's page cache is dropped, then each program is loaded once. The store's
+  own cache of 128 MiB is left to itself. The clock runs until the destination's file system is synced."""
+HOW_VERIFIED = """After each restore the SHA-256 of every file was compared with the source's, outside the time. A restore with
+  a difference counts as failed."""
+
 
 def grouped(found: Found) -> dict[Key, list[dict[str, t.Any]]]:
     groups: dict[Key, list[dict[str, t.Any]]] = {}
@@ -108,25 +115,22 @@ def _how(found: Found) -> list[str]:
     here = found["machine"]
     event = {each["event"]: each for each in found["events"]}
     lines = [
-        f"- {found['date']}, commit {found['commit']}; {here['cpu']}, {here['cores']} cores, {here['memory_gib']} GiB, "
-        f"Linux {here['kernel']}, disk: {here['disk']}. Store: {found['store']}, bluestore on that disk, TLS, on the same machine.",
-        "- All tools ran in one Debian 13 container, in turn within each round, pinned to the cores named (the store and the "
-        "proxy share the machine's cores). Medians, (least–most) where there were several rounds, × ours.",
-        "- Cold: the tools' caches are empty, the machine's page cache is dropped, then each program is loaded once. The store's "
-        "own cache of 128 MiB is left to itself. The clock runs until the destination's file system is synced.",
-        "- After each restore the SHA-256 of every file was compared with the source's, outside the time. A restore with a "
-        "difference counts as failed.",
+        f"{found['date']}, commit {found['commit']}; {here['cpu']}, {here['cores']} cores, {here['memory_gib']} GiB.",
+        f"Linux {here['kernel']}, disk: {here['disk']}. Store: {found['store']}, bluestore on that disk, TLS, same machine.",
+        HOW_RUN,
+        HOW_COLD,
+        HOW_VERIFIED,
     ]
     if "distance" in event:
         near, far = event["distance"]["near"], event["distance"]["far"]
         speed = event["bandwidth"]
         lines.append(
-            f"- {found['rtt']} ms: a TCP proxy holds every byte for half the round trip in each direction, and a new connection "
+            f"{found['rtt']} ms: a TCP proxy holds every byte for half the round trip in each direction, and a new connection "
             f"for one more; it limits no bandwidth. Measured: ten serial HEADs {near['head']} ms near and {far['head']} ms far "
             f"(medians), a new TLS connection's first answer {near['first']} and {far['first']} ms, one object of 128 MB "
             f"{speed['near']} and {speed['far']} MB/s."
         )
-    return lines
+    return [f"- {line}" for line in lines]
 
 
 def markdown(found: Found) -> str:
@@ -148,8 +152,14 @@ def markdown(found: Found) -> str:
     known = [tool for tool in ORDER if tool in found["tools"]]
     for tool in known:
         about = found["tools"][tool]
-        parts.append(f"| {tool} | {about['version']} | {about['settings']}{_reader(tool, found)} |")
-    lossy = [tool for tool in known if not all(each["metadata"] for each in found["samples"] if each["tool"] == tool)]
+        parts.append(
+            f"| {tool} | {about['version']} | {about['settings'].replace('|', chr(92) + '|')}{_reader(tool, found)} |"
+        )
+    lossy = [
+        tool
+        for tool in known
+        if not all(each["metadata"] or each["error"] for each in found["samples"] if each["tool"] == tool)
+    ]
     if lossy:
         parts += ["", f"Contents were equal, but modes or times of files were not, with: {', '.join(lossy)}."]
     parts += ["", "## Use of the machine", "", *use_table(found), ""]

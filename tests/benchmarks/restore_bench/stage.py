@@ -20,9 +20,8 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import bundl
 from lablib import host as lab_host  # noqa: E402
 from lablib.errors import LabError  # noqa: E402
 
-PACKAGES = ("curl", "fuse3", "gnupg", "python3-venv", "restic", "rclone", "s3fs", "s3ql")
+PACKAGES = ("curl", "fuse3", "gnupg", "python3-venv", "restic", "rclone", "s3fs", "s3ql", "time")
 NEAR, FAR = "store", "store.lifeboat.test"  # the store's certificate has both names
-FAST_GIB = 8  # of memory for the restored tree, at full size
 
 
 class Stage:
@@ -70,8 +69,8 @@ class Stage:
         self._install_engine()
 
     def _running(self) -> bool:
-        state = self.podman("ps", "--filter", f"name=^{self.container}$", "--format", "{{.State}}")
-        return state.strip() == "running"
+        state = self.podman("ps", "--filter", f"name=^{self.container}$", "--format", "{{.Status}}")
+        return state.startswith("Up ")
 
     def _create(self) -> None:
         """It drops the page cache and mounts: hence what it may do. Its /fast is memory, its /disk this clone's disk."""
