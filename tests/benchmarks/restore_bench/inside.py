@@ -136,7 +136,7 @@ def reader_of(words: str) -> dict[str, t.Any]:
     try:
         answer = json.loads(words.splitlines()[-1])
         return {
-            "reader": (answer.get("record") or {}).get("reader", "duplicity"),
+            "reader": (answer.get("record") or {}).get("engine", "?"),
             "warnings": answer.get("warnings", []),
         }
     except (ValueError, IndexError):
