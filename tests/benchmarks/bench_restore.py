@@ -51,9 +51,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="size of the data; 1 is what is published")
     parser.add_argument("--days", type=int, default=DAYS, help="incrementals of a chain")
     parser.add_argument("--quick", action="store_true", help="--scale 0.02 --days 3, one round, two settings")
-    parser.add_argument(
-        "--reader", default="auto", help="how ours reads, where the engine has a choice: auto, fast, duplicity"
-    )
+    readers = ("auto", "fast", "duplicity")
+    parser.add_argument("--reader", choices=readers, default="auto", help="how ours reads")
     parser.add_argument("--limit", type=float, default=900, help="seconds after which a restore is given up")
     parser.add_argument("--lab", default="bench-restore", help="name of the lab; one that is up is used and stays")
     parser.add_argument("--keep", action="store_true", help="leave lab and container for the next run")
@@ -62,6 +61,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.quick:
         options.scale, options.days = 0.02, 3
+    if options.publish and not options.report and (options.scale, options.days) != (1, DAYS):
+        parser.error("--publish is for full size: leave out --quick, --scale and --days.")
     return options
 
 

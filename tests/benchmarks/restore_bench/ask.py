@@ -17,7 +17,7 @@ from lifeboat_engine import request
 from lifeboat_engine.errors import LifeboatError
 from lifeboat_engine.profile import Layout
 
-READER = "engine_wish"
+READER = "reader"
 
 
 def main() -> int:
