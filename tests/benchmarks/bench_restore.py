@@ -20,6 +20,9 @@ import argparse
 import datetime
 import json
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -148,31 +151,51 @@ def write(found: dict[str, t.Any], folder: Path) -> None:
     (folder / "restore.svg").write_text(report.plot(found))
 
 
+def check_room(scale: float) -> None:
+    """The largest data set lies three times in the store, once as the source, once restored: to disk or to memory."""
+    disk = shutil.disk_usage(WORK).free / 2**30
+    memory = int(re.findall(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())[0]) / 2**20
+    for what, free, needed in (("disk", disk, 3 + 13 * scale), ("memory", memory, 2 + 4 * scale)):
+        if free < needed:
+            raise SystemExit(
+                f"bench-restore: {free:.0f} GiB of {what} are free and {needed:.0f} needed: free some, or give a smaller --scale."
+            )
+
+
+def run(options: argparse.Namespace) -> tuple[dict[str, t.Any], bool]:
+    """What was measured, and whether it is all of it. Nothing else is left of the run."""
+    begun, found, whole = time.monotonic(), {}, False
+    WORK.mkdir(parents=True, exist_ok=True)
+    check_room(options.scale)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stage = Stage(options.lab, WORK, say, keep=options.keep)
+    try:
+        stage.open()
+        found = header(options, stage)
+        measure(options, stage, found)
+        whole = True
+    except KeyboardInterrupt:
+        say("interrupted")
+    finally:
+        stage.close(whole=whole)
+        if found:
+            found["seconds"] = round(time.monotonic() - begun)
+            write(found, WORK)
+    return found, whole
+
+
 def main() -> int:
     options = arguments()
     if options.report:
-        found = json.loads(options.report.read_text())
+        found, whole = json.loads(options.report.read_text()), True
     else:
-        begun = time.monotonic()
-        WORK.mkdir(parents=True, exist_ok=True)
-        stage = Stage(options.lab, WORK, say, keep=options.keep)
-        found = {}
-        try:
-            stage.open()
-            found = header(options, stage)
-            measure(options, stage, found)
-        except KeyboardInterrupt:
-            say("interrupted; what was measured so far is kept")
-        finally:
-            stage.close()
-            if found:
-                found["seconds"] = round(time.monotonic() - begun)
-                write(found, WORK)
-    if options.publish or options.report:
-        write(found, PUBLISHED if options.publish else WORK)
-    print(report.markdown(found))
-    say(f"restore.md, restore.json and restore.svg are in {PUBLISHED if options.publish else WORK}")
-    return int(any(sample["error"] for sample in found["samples"]))
+        found, whole = run(options)
+    place = PUBLISHED if options.publish and whole else WORK
+    if found:
+        write(found, place)
+        print(report.markdown(found))
+        say(f"restore.md, restore.json and restore.svg are in {place}")
+    return int(not whole or any(sample["error"] for sample in found["samples"]))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ class Stage:
         self.disk = work / "disk"
         self.found_lab = self._fleet_file().exists()
         self.fleet: dict[str, t.Any] = {}
+        self.bucket = ""  # of the data set that is in the store
         try:
             self.host = lab_host.inspect()
         except LabError as error:
@@ -54,7 +55,10 @@ class Stage:
     def open(self) -> None:
         """Lab, container, packages, the engine as a node has it."""
         self.say(f"lab '{self.lab}'")
-        subprocess.run(["lab/lab", "up", "--name", self.lab], cwd=TOP, check=True, stdout=subprocess.DEVNULL)
+        if subprocess.run(
+            ["lab/lab", "up", "--name", self.lab], cwd=TOP, stdout=subprocess.DEVNULL, check=False
+        ).returncode:
+            raise SystemExit("bench-restore: the lab did not come up; it said why above.")
         self.fleet = json.loads(self._fleet_file().read_text())
         if not self.keep or not self._running():
             self.podman("rm", "--force", self.container, check=False)
@@ -118,7 +122,8 @@ class Stage:
         """One data set; yields its events. Leaves no bucket."""
         argv = self.host.podman("exec", "--interactive", "--workdir", "/lifeboat", self.container)
         argv += ["/opt/lifeboat/venv/bin/python", "-B", "-m", "tests.benchmarks.restore_bench.inside"]
-        self.drop(job["lab"]["bucket"])
+        self.bucket = job["lab"]["bucket"]
+        self.drop(self.bucket)
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdin is not None
         assert process.stdout is not None
@@ -133,7 +138,8 @@ class Stage:
             if process.poll() is None:  # interrupted: what runs inside goes with the container
                 process.kill()
                 process.wait()
-        self.drop(job["lab"]["bucket"])
+        self.drop(self.bucket)
+        self.bucket = ""
 
     def drop(self, bucket: str) -> None:
         """Remove a bucket and what it holds at once: RGW's garbage collector would take hours to free the space."""
@@ -143,13 +149,17 @@ class Stage:
     def store_version(self) -> str:
         return self.podman("exec", f"lifeboat-{self.lab}-store", "radosgw", "--version").strip()
 
-    def close(self) -> None:
-        if self.keep:
+    def close(self, *, whole: bool) -> None:
+        """Leave nothing; of a run that is not ``whole`` something may still work in the container, so it goes anyway."""
+        if self.keep and whole:
             self.say(f"kept: the container {self.container} and the lab '{self.lab}'")
             return
         self.podman("rm", "--force", "--time", "0", self.container, check=False)
         subprocess.run([*self.host.sudo, "rm", "-rf", str(self.disk)], check=False)
-        if not self.found_lab:
+        if self.found_lab or self.keep:
+            if self.bucket:
+                self.drop(self.bucket)
+        else:
             subprocess.run(["lab/lab", "down", "--name", self.lab], cwd=TOP, check=False, stdout=subprocess.DEVNULL)
 
 
