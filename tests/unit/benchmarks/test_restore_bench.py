@@ -76,6 +76,13 @@ def test_judgement(goal: plan.Goal, verdict: tuple[str, str]) -> None:
     assert report.judge(goal, report.medians(found(**SECONDS))) == verdict
 
 
+def test_goals_are_judged_at_full_size_only() -> None:
+    small = found(**SECONDS)
+    assert "| ours ≤ 0.3 × duplicity | 0.10 | met |" in report.markdown(small)
+    small["options"]["scale"] = 0.02
+    assert "| ours ≤ 0.3 × duplicity | 0.10 | a trial |" in report.markdown(small)
+
+
 def test_a_wrong_restore_has_no_speed() -> None:
     wrong = found(**SECONDS)
     next(each for each in wrong["samples"] if each["tool"] == "ours")["error"] = "1 file(s) with another content"
