@@ -78,7 +78,9 @@ def run(origin: Origin, corner: Location | None, wish: Wish) -> Result:
     if found == []:
         return _unchanged(origin, (chain.time, point.time), started, wish)
     if occupied and wish.replace == NO:
-        first = f", first: {witness.show(found[0].path)} ({found[0].what})" if found else ""
+        # the root's own time changes with all that is in it: any other path tells more
+        telling = sorted(found or [], key=lambda item: item.path == b".")[:1]
+        first = "".join(f", first: {witness.show(item.path)} ({item.what})" for item in telling)
         raise Refused(
             f"{wish.destination} exists and differs from {point.time}{first}: choose another destination, or set replace "
             "to swap it."
