@@ -21,7 +21,7 @@ from .keyring import Keyring
 from .profile import Layout, Profile
 from .record import Object, Record
 from .result import Result
-from .store import ObjectStore, open_store
+from .store import ObjectStore, open_store, sweep
 from .times import now, stamp
 
 
@@ -108,6 +108,9 @@ class _Run:
 
     def all(self) -> Result:
         store = open_store(self.profile.store)
+        sweep(self.profile.repository)
+        if not self.profile.bare:
+            sweep(self.profile.store.below(self.profile.records))
         stored = self._collection(store)
         records = [] if self.profile.bare else record.read_all(store, self.profile.records)[0]
         started = self._after(stored)

@@ -46,13 +46,16 @@ def run(
     wrote to the log, the whole group is ended: duplicity can hang for ever (facts: guards 8 and 19). One that has
     logged an error gets less time: a restore that meets a damaged volume waits for its own gpg for ever (3.2.1, tried
     with an encrypted chain of two sets). ``keep`` are descriptors handed on (the lock).
+
+    The environment says who we are (LIFEBOAT_PARENT), for a launcher that is to end with us. The kernel means the thread,
+    so call this from one that stays.
     """
     started = time.monotonic()
     read_end, write_end = os.pipe()
     try:
         process = subprocess.Popen(
             list(argv),
-            env=dict(env),
+            env={**env, "LIFEBOAT_PARENT": str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=write_end,
             stderr=write_end,

@@ -17,6 +17,10 @@ These things differ from stock duplicity; repositories do not:
 * With LIFEBOAT_ONTO set, a restore goes onto a folder that holds something (see ``in_place``, which prepares it).
 * Files named in the file LIFEBOAT_CHANGED (relative, each ended by a NUL) count as changed even if mtime, mode and owner
   are as before: duplicity looks at nothing else (see ``witness.closely``).
+* It ends with the engine that started it (LIFEBOAT_PARENT, see ``execute.run``): an orphan would hold the lock, and the
+  next run would be refused.
+* A copy to another disk gets its name when it is whole: duplicity copies to the name itself, and a kill in between leaves
+  half a manifest that looks like a whole set.
 * An unfinished set that the store's key may not delete is left where it is, with a warning, and a full is made beside it.
   duplicity would try to delete it for ever (facts: guard 19). Any other verb ends there with an error.
 
@@ -25,21 +29,38 @@ These things differ from stock duplicity; repositories do not:
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import json
 import logging
 import os
 import re
+import signal
 import sys
 import time
 import typing as t
 
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent(parent: str) -> None:
+    """SIGKILL this process when its parent ends; a worker ends with the process that spawned it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # it had ended before we asked; our own number: duplicity restarted itself, and has its parent still
+    if int(parent) not in (os.getppid(), os.getpid()):
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.environ["LIFEBOAT_PARENT"] = str(os.getpid())
+
+
+if os.environ.get("LIFEBOAT_PARENT"):
+    _end_with_parent(os.environ["LIFEBOAT_PARENT"])
 os.access = functools.partial(os.access, effective_ids=True)
 
 import boto3  # os.access must be set before duplicity is imported
 from boto3.s3.transfer import TransferConfig
 from duplicity import backend, config, dup_time, file_naming, log
+from duplicity.backends.localbackend import LocalBackend
 from duplicity.backends.s3_boto3_backend import S3Boto3Backend
 from duplicity.dup_collections import BackupSet
 from duplicity.path import Path, ROPath
@@ -98,6 +119,22 @@ class StrictS3Backend(S3Boto3Backend):
         )
         target = self.s3.Object(self.bucket_name, self.key_prefix + name)
         target.upload_file(path, ExtraArgs=extra, Config=transfer, Callback=self.tracker.progress_cb)
+
+
+def _move(self: t.Any, source_path: t.Any, remote_filename: bytes) -> bool:
+    """``LocalBackend._move``, which falls back to copying by itself."""
+    try:
+        os.rename(source_path.name, self.remote_pathdir.append(remote_filename).name)
+        return True
+    except OSError:
+        return False
+
+
+def _copy_whole(self: t.Any, source_path: t.Any, remote_filename: bytes) -> None:
+    """``LocalBackend._put``, first to a name that counts for nothing. What a kill leaves there goes with the next backup."""
+    temporary = remote_filename + b".new"
+    _copy(self, source_path, temporary)
+    os.rename(self.remote_pathdir.append(temporary).name, self.remote_pathdir.append(remote_filename).name)
 
 
 def _sha256(path: bytes) -> str:
@@ -254,6 +291,8 @@ if os.environ.get("LIFEBOAT_CHANGED"):
     _read_closely(os.environ["LIFEBOAT_CHANGED"])
 _delete_set, BackupSet.delete = BackupSet.delete, _delete_or_leave
 _list_all, backend.BackendWrapper.list = backend.BackendWrapper.list, _list
+LocalBackend._move = _move
+_copy, LocalBackend._put = LocalBackend._put, _copy_whole
 _execve = os.execve
 os.execve = t.cast(t.Any, _restart)
 backend.register_backend("lifeboat", StrictS3Backend)

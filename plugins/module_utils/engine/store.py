@@ -23,6 +23,8 @@ from .errors import LifeboatError, Refused
 
 _BATCH = 1000  # what S3 takes in one call
 _PIECE = 1 << 20  # bytes that a stream yields at once
+# An object of duplicity's, a record or a witness on its way (``FileStore.write``, ``launcher``).
+_HALF = re.compile(r"(?:duplicity-|[0-9]{8}T[0-9]{6}Z-).*\.new", re.DOTALL)
 Sentences = list[str]
 _NEXT_STEP = {
     # Ceph RGW with STS says this of an unknown key and of a wrong secret too
@@ -293,6 +295,16 @@ def open_store(location: Location) -> ObjectStore:
     """The store at ``location``. Nothing is contacted yet."""
     check_url(location.url)
     return S3Store(location) if location.scheme == "s3" else FileStore(location)
+
+
+def sweep(location: Location) -> None:
+    """Remove what a killed writer left half-written in this folder (what S3 has of that cannot be seen). Only for whoever
+    holds the lock of all that write here."""
+    if location.scheme != "file":
+        return
+    for path in Path(urlsplit(location.url).path).glob("*.new"):
+        if _HALF.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def s3_client(location: Location) -> t.Any:

@@ -9,8 +9,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 import typing as t
 from pathlib import Path
+
+import pytest
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import command, store
 
@@ -35,6 +38,80 @@ def test_access_is_judged_by_the_effective_ids() -> None:
         {"effective_ids": True},
         True,
     ]
+
+
+_ORPHAN = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2], sys.argv[3]])
+print(child.pid, flush=True)
+time.sleep(float(sys.argv[4]))
+"""
+
+
+def gone(pid: int) -> bool:
+    """Whether that process has ended, within a minute."""
+    for _attempt in range(6000):
+        if not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_it_ends_with_its_parent(tmp_path: Path, late: bool) -> None:
+    """``late``: the parent had ended before the launcher asked the kernel to be told."""
+    started = tmp_path / "started"
+    # it is its parent's name that it looks at, so the parent tells it (as execute.run does)
+    wait = "while os.getppid() == int(os.environ['LIFEBOAT_PARENT']): pass\n" if late else ""
+    code = f"import os\nos.environ['LIFEBOAT_PARENT'] = str(os.getppid())\n{wait}{_START}spec.loader.exec_module(launcher)\n"
+    code += "open(sys.argv[2], 'w').close()\nimport time\ntime.sleep(600)"
+    argv = [sys.executable, "-c", _ORPHAN, code, command.LAUNCHER, str(started), "1" if late else "600"]
+    parent = subprocess.Popen(argv, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    if not late:
+        while not started.exists():
+            time.sleep(0.01)
+        assert Path(f"/proc/{child}").exists()
+        parent.kill()
+    parent.wait()
+    assert gone(child)
+    assert started.exists() != late
+
+
+def test_a_worker_is_told_who_its_parent_is_and_a_restart_goes_on() -> None:
+    code = """
+import subprocess
+assert os.environ["LIFEBOAT_PARENT"] == str(os.getpid())
+if sys.argv[2] == "first":
+    os.environ["AGAIN"] = "1"
+    os.execv(sys.executable, [sys.executable, "-c", sys.argv[4], sys.argv[1], "second", str(os.getpid()), ""])
+print(json.dumps(sys.argv[3] == str(os.getpid())))
+"""
+    program = f"{_START}spec.loader.exec_module(launcher)\n{code}"
+    assert launched(code, "first", "", program, LIFEBOAT_PARENT=str(os.getpid())) is True
+
+
+def test_a_copy_to_another_disk_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    code = """
+from duplicity import path
+from duplicity.backend import ParsedUrl
+root = os.fsencode(sys.argv[2])
+store = launcher.LocalBackend(ParsedUrl("file://" + sys.argv[2] + "/store"))
+seen = []
+def rename(one, two, real=os.rename):
+    seen.append(sorted(os.listdir(root + b"/store")))
+    if not one.endswith(b".new"):
+        raise OSError(18, "another disk")
+    real(one, two)
+os.rename = rename
+source = path.Path(root + b"/volume")
+print(json.dumps([store._move(source, b"name"), store._put(source, b"name"), [[os.fsdecode(n) for n in s] for s in seen]]))
+"""
+    (tmp_path / "volume").write_bytes(b"one")
+    assert launched(code, str(tmp_path)) == [False, None, [[], ["name.new"]]]
+    assert (tmp_path / "store" / "name").read_bytes() == b"one"
+    assert os.listdir(tmp_path / "store") == ["name"]
 
 
 def test_a_restart_goes_through_the_interpreter() -> None:

@@ -254,3 +254,14 @@ def test_a_store_that_is_not_there_says_so(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(found.client, "head_object", refuse)
     with pytest.raises(LifeboatError, match="cannot look at 'x' in s3://b: the store does not answer"):
         found.stat("x")
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    halves = ["duplicity-full.20260101T000000Z.vol1.difftar.gpg.new", "20260101T000000Z-backup.json.new"]
+    others = ["notes.new", "duplicity-full.20260101T000000Z.manifest.gpg", "20260101T000000Z-backup.json"]
+    for name in halves + others:
+        (tmp_path / name).touch()
+    store.sweep(store.Location(f"file://{tmp_path}"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    store.sweep(store.Location(f"file://{tmp_path}/none"))
+    store.sweep(store.Location("s3://bucket/prefix"))
