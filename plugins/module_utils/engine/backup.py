@@ -37,9 +37,7 @@ def run(profile: Profile, wish: str, public_key: bytes | None, layout: Layout) -
         if profile.fingerprint is not None and profile.fingerprint not in given:
             raise LifeboatError("the node's public key is not the one in its profile: roll the node out again.")
         temporary = _temporary(profile, cache)
-        # and duplicity would resume its set, in which two states of the source are mixed: no witness fits that
-        for partial in glob.glob(os.path.join(glob.escape(cache), "archive", "repository", "*.part*")):
-            os.unlink(partial)
+        _forget_killed_run(os.path.join(cache, "archive", "repository"))
         work = command.Workspace(
             archive=os.path.join(cache, "archive"),
             temporary=temporary,
@@ -82,6 +80,14 @@ def _temporary(profile: Profile, cache: str) -> str:
             f"cannot make {path}: {error.strerror}; let this run's user write there, or correct 'tmpdir' of the profile."
         ) from error
     return path
+
+
+def _forget_killed_run(archive: str) -> None:
+    """duplicity would resume its set, in which two states of the source are mixed: no witness fits that."""
+    for partial in glob.glob(os.path.join(glob.escape(archive), "*.part*")):
+        os.unlink(partial)
+    for temporary in glob.glob(os.path.join(glob.escape(archive), "duplicity-*-tempdir")):
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _check_source(source: str) -> None:

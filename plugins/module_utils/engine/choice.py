@@ -76,6 +76,9 @@ def _closed(chain: chains.Chain, cached: t.Collection[str], *, encrypted: bool) 
         # without the private key a lost cache cannot be rebuilt from the store (facts: guard 17)
         if not any("signatures" in name and f"{item.time}.sigtar" in name for name in cached):
             return f"the cache does not hold the signatures of {item.time} for this key"
+        # the last file that a run gives its name here: a kill before that leaves a set that is whole in the store only
+        if not any(name.endswith(f".{item.time}.manifest") for name in cached):
+            return f"the cache does not hold the manifest of {item.time}"
     return None
 
 
