@@ -23,7 +23,7 @@ assert spec.loader is not None
 launcher = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(launcher)
 
-from duplicity.backends.localbackend import LocalBackend
+from duplicity.backends.localbackend import LocalBackend  # noqa: E402 - the launcher must be first
 
 
 def strike() -> None:

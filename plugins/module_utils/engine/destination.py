@@ -65,12 +65,10 @@ def room(destination: str) -> t.Iterator[tuple[str, int]]:
     Whoever works in it holds the descriptor, a child that outlives us too; a room that nobody holds was left by a run
     that was killed, and the next restore to the same place removes it.
     """
-    parent, name = os.path.split(destination)
-    # not the name itself: it may be as long as a name can be, or no UTF-8, which duplicity's destination must be
-    prefix = f".lifeboat-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}-"
+    parent = os.path.dirname(destination)
     try:
-        _sweep(parent, prefix)
-        folder, descriptor = _make(parent, prefix)
+        sweep(destination)
+        folder, descriptor = _make(parent, _prefix(destination))
     except OSError as error:
         raise LifeboatError(f"cannot write in {parent}: {error.strerror}; choose another destination.") from error
     try:
@@ -105,9 +103,15 @@ def _hold(folder: str) -> int | None:
     return None
 
 
-def _sweep(parent: str, prefix: str) -> None:
-    for entry in os.scandir(parent):
-        if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
+def _prefix(destination: str) -> str:
+    # not the name itself: it may be as long as a name can be, or no UTF-8, which duplicity's destination must be
+    return f".lifeboat-{hashlib.sha256(os.fsencode(os.path.basename(destination))).hexdigest()[:12]}-"
+
+
+def sweep(destination: str) -> None:
+    """Remove the rooms of killed restores to ``destination``."""
+    for entry in os.scandir(os.path.dirname(destination)):
+        if entry.name.startswith(_prefix(destination)) and entry.is_dir(follow_symlinks=False):
             descriptor = _hold(entry.path) if entry.stat(follow_symlinks=False).st_uid == os.geteuid() else None
             if descriptor is not None:
                 shutil.rmtree(entry.path, ignore_errors=True)

@@ -76,6 +76,8 @@ def run(origin: Origin, corner: Location | None, wish: Wish) -> Result:
     occupied = not destination.is_free(wish.destination)
     found = _differing(origin, point.time, known, wish) if os.path.lexists(wish.destination) else None
     if found == []:
+        if not wish.check:
+            destination.sweep(wish.destination)  # a restore was killed when all was done but for this
         return _unchanged(origin, (chain.time, point.time), started, wish)
     if occupied and wish.replace == NO:
         # the root's own time changes with all that is in it: any other path tells more
