@@ -16,7 +16,7 @@ export ANSIBLE_CONFIG = $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
-.PHONY: help demo test lint sanity unit molecule lab-up lab-down lab-ssh bench-module bench-compression bench-restore dist release pins clean ready-run ready-dev ready-tools
+.PHONY: help demo test test-long lint sanity unit molecule lab-up lab-down lab-ssh bench-module bench-compression bench-restore dist release pins clean ready-run ready-dev ready-tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: ready-dev ## everything: lint, the fleet in containers (molecule), unit te
 	@scripts/lint
 	@$(MAKE) molecule
 	@pytest --cov --cov-report=term --cov-fail-under=95
+
+test-long: ready-dev ## what takes too long for each change: kills at random moments and the like; LIFEBOAT_SEED=7 ARGS='-k prune'
+	@LIFEBOAT_LONG=1 pytest -s tests/chaos/test_kill_random.py $(ARGS)
 
 lint: ready-tools ## ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test sanity, changelog
 	@scripts/lint

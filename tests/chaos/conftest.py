@@ -254,10 +254,19 @@ def built(tmp_path_factory: pytest.TempPathFactory, pair: Pair) -> Site:  # noqa
 
 
 @pytest.fixture
-def site(built: Site) -> Site:
-    """That node as it was built, at the same place: duplicity insists on the source's path."""
-    shutil.rmtree(built.node.root)
-    subprocess.run(["cp", "-a", str(built.room / "pristine"), str(built.node.root)], check=True)
-    for path in [*built.room.glob("live*"), *built.room.glob("restored")]:
-        shutil.rmtree(path)
-    return Site(built.node, dict(built.copies))
+def fresh(built: Site) -> t.Callable[[], Site]:
+    """Makes that node as it was built, at the same place: duplicity insists on the source's path."""
+
+    def make() -> Site:
+        shutil.rmtree(built.node.root)
+        subprocess.run(["cp", "-a", str(built.room / "pristine"), str(built.node.root)], check=True)
+        for path in [*built.room.glob("live*"), *built.room.glob("restored")]:
+            shutil.rmtree(path)
+        return Site(built.node, dict(built.copies))
+
+    return make
+
+
+@pytest.fixture
+def site(fresh: t.Callable[[], Site]) -> Site:
+    return fresh()
