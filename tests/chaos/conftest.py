@@ -157,7 +157,12 @@ class Site:
                 stdin=given,
                 stdout=said,
                 stderr=said,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                # the folder, so that it and what it forks are found (see `processes`)
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                    "ROOM": str(self.room),
+                },
             )
 
     def said(self) -> str:
