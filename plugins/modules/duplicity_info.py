@@ -22,7 +22,7 @@ options:
     type: bool
     default: false
   time:
-    description: With O(files), the newest point not after this time, in the forms of M(lifeboat.fleet.duplicity#module).
+    description: With O(files), the newest point not after this time, in the forms of M(lifeboat.fleet.duplicity).
     type: str
   path:
     description: With O(files), only what is at or below this path of the source.

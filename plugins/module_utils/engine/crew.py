@@ -8,7 +8,6 @@ import ctypes
 import multiprocessing
 import multiprocessing.connection
 import signal
-import sys
 import threading
 import typing as t
 
@@ -81,7 +80,9 @@ class Crew:
                 failures.append(error)
                 stop()
 
-        threads = [threading.Thread(target=drive, args=(connection,), daemon=True) for _, connection in self._members]
+        threads = [
+            threading.Thread(target=drive, args=(connection,), daemon=True) for member, connection in self._members
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -126,6 +127,10 @@ def _gone() -> LifeboatError:
     return LifeboatError("a process that unpacked volumes was killed: free memory, and try again.")
 
 
+def _told_to_end(*signal_and_frame: object) -> t.NoReturn:
+    raise SystemExit(1)
+
+
 def _serve(
     make: t.Callable[[], Server],
     connection: multiprocessing.connection.Connection,
@@ -134,7 +139,7 @@ def _serve(
     """The life of a member: until its parent closes the pipe, ends it, or dies."""
     for other in others:
         other.close()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _told_to_end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent will end us
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     serve = make()

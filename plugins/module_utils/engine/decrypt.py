@@ -117,8 +117,7 @@ class _Gpg:
         except OSError as error:
             self._close_files()
             raise LifeboatError(f"cannot start gpg: {error.strerror}; install gnupg.") from error
-        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
-        self._pipe = self._process.stdout.fileno()
+        self._pipe = t.cast(t.IO[bytes], self._process.stdout).fileno()
         try:
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _CHUNK)
         except (OSError, AttributeError):

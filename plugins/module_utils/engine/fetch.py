@@ -48,7 +48,7 @@ class Fetcher:
         self._largest = self._used = 0
         self._closed = False
         self._changed = threading.Condition()
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
+        self._threads = [threading.Thread(target=self._work, daemon=True) for number in range(threads)]
 
     def __enter__(self) -> Fetcher:
         for thread in self._threads:

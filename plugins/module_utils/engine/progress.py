@@ -51,10 +51,10 @@ def parse(data: bytes) -> State | None:
         counts = (state.files, state.bytes, state.volumes)
         totals = (state.total_files, state.total_bytes, state.total_volumes)
         for number in (*counts, *(total for total in totals if total is not None)):
-            if type(number) is not int or not 0 <= number < _MOST:
+            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < _MOST:
                 return None
         for moment in (state.started, state.updated):
-            if type(moment) not in (int, float) or not 0 <= moment < _MOST:
+            if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not 0 <= moment < _MOST:
                 return None
         names = (state.operation, state.profile or "x")
         if state.phase not in PHASES or not all(re.fullmatch(r"[a-z0-9_-]{0,32}", name) for name in names):

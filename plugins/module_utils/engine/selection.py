@@ -220,7 +220,7 @@ def relative(rules: t.Sequence[str]) -> tuple[str, ...]:
     matches a path decides, and what no rule matches is restored."""
     found: list[Rule] = []
     for rule in rules:
-        sign, _, pattern = rule.partition(" ")
+        sign, pattern = [*rule.split(" ", 1), ""][:2]
         parts = pattern.split("/")
         if sign not in ("+", "-") or not pattern or pattern.startswith("/") or {".", "..", ""} & set(parts):
             raise Refused(

@@ -77,8 +77,7 @@ class Tree:
         """No more parts of ``path`` come, from no process."""
         if self._part is None or self._part[0] != path:
             self.write_part(path, 1, b"")
-        assert self._part is not None  # noqa: S101 - the line above opened it
-        _set(self._part[1], attributes)
+        _set(t.cast("tuple[bytes, int]", self._part)[1], attributes)
         self._end_part()
 
     def rewrite(self, path: bytes, make: t.Callable[[int], list[Segment]], deltas: Window) -> int:

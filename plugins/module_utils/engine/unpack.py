@@ -33,7 +33,7 @@ class Pending:
     deferred: list[int] = field(default_factory=list)
 
 
-Plan = dict[bytes, Pending | None]  # what is known of a path; None: its last state
+Plan = dict[bytes, "Pending | None"]  # what is known of a path; None: its last state
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,7 @@ class Unpacker:
             self._tree.end_parts(path, summary.loose.pop(path))
 
     def _base(self, path: bytes, entry: Entry) -> None:
-        pending = self._pending
-        assert pending is not None  # noqa: S101 - set by the decision
+        pending = t.cast(Pending, self._pending)  # set by the decision
         summary = self.summary
         if entry.part <= 1:
             summary.based.append(path)
@@ -221,8 +220,7 @@ class Unpacker:
         return _DELTA
 
     def _delta(self, entry: Entry, open_: bool) -> None:
-        pending = self._pending
-        assert pending is not None  # noqa: S101 - set by the decision
+        pending = t.cast(Pending, self._pending)  # set by the decision
         if self._action == _DEFER:
             return
         if not self._deltas.append(entry.data):

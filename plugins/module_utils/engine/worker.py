@@ -50,8 +50,7 @@ class Worker:
 
     def _patch(self, value: tuple[bytes, Pending]) -> int:
         path, pending = value
-        assert self._deltas is not None  # noqa: S101 - set by `begin`
-        return patched(self._tree, path, pending, self._deltas)
+        return patched(self._tree, path, pending, t.cast(DeltaSpool, self._deltas))  # `begin` set it
 
     def _folders(self, _value: None) -> set[bytes]:
         return self._tree.folders
