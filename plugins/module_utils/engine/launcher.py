@@ -9,6 +9,8 @@ These things differ from stock duplicity; repositories do not:
 * Uploads use the storage class, the server-side encryption and the bandwidth that LIFEBOAT_UPLOAD names (JSON, see
   ``command.environment``). duplicity's own options know no intelligent tiering, move manifests too, and set no bandwidth.
   A refused upload is tried again as often as any other call; duplicity's own backend gives up at once.
+* A restore, a verify and a list of files fetch what they will need next while duplicity works on what it has (``Ahead``).
+  duplicity fetches one object at a time and waits for it.
 * What is uploaded is noted, one JSON line per object, in the file that LIFEBOAT_OBJECTS names: these lines become
   ``objects`` of the run record.
 * ``os.access`` judges by the effective ids, so that a service user with CAP_DAC_READ_SEARCH may read what it can read;
@@ -31,36 +33,145 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
+import tempfile
 import time
 import typing as t
 
 os.access = functools.partial(os.access, effective_ids=True)
 
 import boto3  # os.access must be set before duplicity is imported
-from boto3.s3.transfer import TransferConfig
-from duplicity import backend, config, dup_time, file_naming, log
+from boto3.s3.transfer import TransferConfig, create_transfer_manager
+from botocore.config import Config
+from duplicity import backend, config, dup_time, file_naming, log, tempdir
 from duplicity.backends.s3_boto3_backend import S3Boto3Backend
 from duplicity.dup_collections import BackupSet
+from duplicity.manifest import Manifest
 from duplicity.path import Path, ROPath
 
 # A warning of our own, which ``outcome`` knows by this number; duplicity's end at 13.
 LEFT_BEHIND = 119
 _left: set[bytes] = set()
 _VOLUME = re.compile(r"\.vol\d+\.difftar")
+# What may be on disk or under way before duplicity asks for it: objects, their bytes as listed, and connections.
+OBJECTS, SPOOL, CONNECTIONS = 8, 1 << 30, 8
+READING = ("restore", "verify", "list-current-files")
+# Of each set that a restore will read, in duplicity's order: the last path of each of its volumes.
+_ends: list[list[tuple[bytes, ...]]] = []
+
+
+def opening_order(names: t.Sequence[str], ends: t.Sequence[t.Sequence[tuple[bytes, ...]]]) -> list[str]:
+    """The order in which duplicity opens these volumes, which it names set after set. Pure.
+
+    It opens the first of each set, then takes path after path, and opens the next volume of a set when it has taken the
+    last path of the one before. ``ends`` has these, per set; if they do not fit, the order is that of the names.
+    """
+    due = [(path, number) for number, paths in enumerate(ends) for path in [(), *paths][: len(paths)]]
+    if len(due) != len(names):
+        return list(names)
+    return [names[at] for at in sorted(range(len(names)), key=due.__getitem__)]
+
+
+class Ahead:
+    """Objects that are fetched before duplicity asks for them, into a private folder. ``wanted``: names and listed sizes.
+
+    It only spares a wait. For whatever is not here, or not well, ``take`` says False, and who asked fetches it as
+    duplicity does, with its errors and its retries. All state belongs to the thread that takes; the transfer manager's
+    threads share one client and nothing else.
+    """
+
+    def __init__(self, client: t.Any, bucket: str, prefix: str, wanted: t.Mapping[str, int]) -> None:
+        self._bucket, self._prefix = bucket, prefix
+        self._wanted = dict(wanted)
+        self._under_way: dict[str, tuple[t.Any, int]] = {}
+        self._folder = tempfile.mkdtemp(prefix="lifeboat-ahead-", dir=os.path.dirname(tempdir.default().dir()))
+        self._room = min(SPOOL, shutil.disk_usage(self._folder).free // 2)
+        how = TransferConfig(max_concurrency=CONNECTIONS, num_download_attempts=2, preferred_transfer_client="classic")
+        self._manager = create_transfer_manager(client, how)
+        self._fill()
+
+    def take(self, name: str, path: str) -> bool:
+        """Move the object to ``path``, when it has come."""
+        self._wanted.pop(name, None)
+        transfer, _size = self._under_way.pop(name, (None, 0))
+        taken = transfer is not None and self._arrived(transfer, name, path)
+        self._fill()
+        return taken
+
+    def _arrived(self, transfer: t.Any, name: str, path: str) -> bool:
+        try:
+            transfer.result()
+            os.replace(os.path.join(self._folder, name), path)
+        except Exception as error:  # noqa: BLE001 (whatever it is: it happens to who asked, too, or it has passed)
+            log.Debug(f"{name} could not be fetched ahead: {error}")
+            return False
+        return True
+
+    def _fill(self) -> None:
+        """Start what has room. One that is larger than all the room is left to who asks for it."""
+        while self._wanted and len(self._under_way) < OBJECTS:
+            name, size = next(iter(self._wanted.items()))
+            if size <= self._room:
+                if size + sum(other for _transfer, other in self._under_way.values()) > self._room:
+                    return
+                path = os.path.join(self._folder, name)
+                self._under_way[name] = (self._manager.download(self._bucket, self._prefix + name, path), size)
+            del self._wanted[name]
+
+    def stop(self) -> None:
+        """End what is under way and remove what nobody took."""
+        for transfer, _size in self._under_way.values():
+            transfer.cancel()  # the manager's own ``shutdown(cancel=True)`` fails (s3transfer 0.17)
+        self._manager.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class StrictS3Backend(S3Boto3Backend):
     """The S3 backend for a key that may only list, read and write below one prefix."""
 
+    _sizes: t.Mapping[str, int] = {}
+    _ahead: Ahead | None = None
+
     def reset_connection(self) -> None:
-        self.s3 = boto3.resource(
-            "s3",
-            region_name=config.s3_region_name,
-            use_ssl=not config.s3_unencrypted_connection,
-            endpoint_url=config.s3_endpoint_url,
-        )
+        self.s3 = boto3.resource("s3", **self._store())
         self.bucket = self.s3.Bucket(self.bucket_name)
+
+    def _store(self) -> dict[str, t.Any]:
+        return {
+            "region_name": config.s3_region_name,
+            "use_ssl": not config.s3_unencrypted_connection,
+            "endpoint_url": config.s3_endpoint_url,
+        }
+
+    def _list(self) -> list[bytes]:
+        if not self.s3:
+            self.reset_connection()
+        listed = self.bucket.objects.filter(Prefix=self.key_prefix)
+        self._sizes = {item.key[len(self.key_prefix) :]: item.size for item in listed}
+        return [os.fsencode(name) for name in self._sizes]
+
+    def pre_process_download_batch(self, remote_filenames: t.Iterable[bytes]) -> None:
+        """duplicity's word of what it will get."""
+        names = opening_order([os.fsdecode(name) for name in remote_filenames], _ends)
+        _ends.clear()
+        self._close()
+        if config.action not in READING:
+            return
+        # a client of its own: if it gives up early, the other one still tries as often as it should
+        how = Config(max_pool_connections=2 * CONNECTIONS, retries={"total_max_attempts": 2})
+        client = boto3.client("s3", config=how, **self._store())
+        wanted = {name: self._sizes[name] for name in names if name in self._sizes}
+        self._ahead = Ahead(client, self.bucket_name, self.key_prefix, wanted)
+
+    def _get(self, remote_filename: bytes | str, local_path: t.Any) -> None:
+        if self._ahead is None or not self._ahead.take(os.fsdecode(remote_filename), local_path.uc_name):
+            super()._get(remote_filename, local_path)
+
+    def _close(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.stop()
 
     def _put(self, local_source_path: t.Any, remote_filename: bytes | str) -> None:
         name = os.fsdecode(remote_filename)
@@ -143,6 +254,12 @@ def _log_every_name(filename: str) -> None:
     handler.setFormatter(log.MachineFormatter())
     handler.addFilter(log.MachineFilter())
     log._logger.addHandler(handler)
+
+
+def _note_ends(self: t.Any, index: tuple[bytes, ...]) -> list[int]:
+    volumes = t.cast(list[int], _containing(self, index))
+    _ends.append([self.volume_info_dict[number].end_index for number in volumes])
+    return volumes
 
 
 def _read_closely(listing: str) -> None:
@@ -254,15 +371,26 @@ if os.environ.get("LIFEBOAT_CHANGED"):
     _read_closely(os.environ["LIFEBOAT_CHANGED"])
 _delete_set, BackupSet.delete = BackupSet.delete, _delete_or_leave
 _list_all, backend.BackendWrapper.list = backend.BackendWrapper.list, _list
+_containing, Manifest.get_containing_volumes = Manifest.get_containing_volumes, _note_ends
 _execve = os.execve
 os.execve = t.cast(t.Any, _restart)
 backend.register_backend("lifeboat", StrictS3Backend)
 
-if __name__ == "__main__":
+
+def run() -> None:
+    """duplicity itself. It closes its backend only when all went well; what was fetched ahead is to go in any case."""
     from duplicity.__main__ import dup_run
 
+    try:
+        dup_run()
+    finally:
+        if config.backend is not None:
+            config.backend.close()
+
+
+if __name__ == "__main__":
     if os.environ.get("LIFEBOAT_PROGRESS"):
         _counter = Counter(os.environ["LIFEBOAT_PROGRESS"])
         count_backup(_counter)
         count_restore(_counter)
-    sys.exit(dup_run())
+    run()
