@@ -283,7 +283,6 @@ def test_no_more_bytes_than_the_bound(store: Store, tmp_path: Path) -> None:
 
 
 _ORDERS = """
-left = 0
 for seed in range(60):
     made = random.Random(seed)
     launcher.OBJECTS, launcher.SPOOL = made.randint(1, 9), made.randint(10, 400)
