@@ -26,7 +26,7 @@ launcher = importlib.util.module_from_spec(spec)
 
 def launched(code: str, *arguments: str, **environment: str) -> t.Any:
     """Run ``code`` with the launcher imported; returns what it prints last, as JSON."""
-    program = f"{_START}spec.loader.exec_module(launcher)\n{code}"
+    program = f"{_START}spec.loader.exec_module(launcher)\nimport launcher_s3\n{code}"
     argv = [sys.executable, "-c", program, command.LAUNCHER, *arguments]
     done = subprocess.run(argv, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -88,7 +88,7 @@ if sys.argv[2] == "first":
     os.execv(sys.executable, [sys.executable, "-c", sys.argv[4], sys.argv[1], "second", str(os.getpid()), ""])
 print(json.dumps(sys.argv[3] == str(os.getpid())))
 """
-    program = f"{_START}spec.loader.exec_module(launcher)\n{code}"
+    program = f"{_START}spec.loader.exec_module(launcher)\nimport launcher_s3\n{code}"
     assert launched(code, "first", "", program, LIFEBOAT_PARENT=str(os.getpid())) is True
 
 
@@ -153,8 +153,8 @@ class Object:
 resource = types.SimpleNamespace(
     Bucket=lambda name: asked.append(name), Object=Object, meta=types.SimpleNamespace(client=Client())
 )
-launcher.boto3.resource = lambda *names, **options: asked.append([names, options]) or resource
-made = launcher.StrictS3Backend.__new__(launcher.StrictS3Backend)
+launcher_s3.boto3.resource = lambda *names, **options: asked.append([names, options]) or resource
+made = launcher_s3.StrictS3Backend.__new__(launcher_s3.StrictS3Backend)
 made.bucket_name, made.key_prefix, made.s3 = "bucket", "nodes/n1/repo/site/", None
 made.tracker = types.SimpleNamespace(progress_cb=None)
 path = types.SimpleNamespace(name=os.fsencode(sys.argv[2]), uc_name=sys.argv[2])
