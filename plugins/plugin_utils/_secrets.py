@@ -43,7 +43,8 @@ def refusal(arguments: t.Mapping[str, t.Any], is_async: bool, connection: t.Any)
 
 def _step(connection: t.Any) -> str:
     """What the user does to have pipelining."""
-    if constants.DEFAULT_KEEP_REMOTE_FILES:
+    settings: t.Any = constants  # its names are made when it is loaded
+    if settings.DEFAULT_KEEP_REMOTE_FILES:
         return "unset ANSIBLE_KEEP_REMOTE_FILES (keep_remote_files in ansible.cfg)"
     if not connection.has_pipelining:
         return f"the connection '{connection.ansible_name}' has none, so use ssh"
