@@ -198,7 +198,7 @@ attributes:
     support: full
     details:
       - Nothing is written but temporary files. Request, restore point and O(dest) are checked; without a witness of the point,
-        duplicity reads the whole chain to compare an existing O(dest).
+        duplicity reads the whole chain to compare an existing O(dest). With O(select) nothing compares it.
       - Of a backup it tells only that it would run. A prune makes its plan.
   diff_mode:
     support: partial
