@@ -354,6 +354,13 @@ def test_the_samplers_and_the_search_see_what_is_planted(scene: Scene, evidence:
     assert here.seen["rounds"] > 100
 
 
+COMMANDS = [
+    *(r"lifeboat --json", r"lifeboat unit site"),
+    *(rf"/launcher\.py {verb} " for verb in ("full", "incremental", "restore", "verify", "list-current-files")),
+    *(r"gpg-agent --homedir", r"\bgpg --"),
+]
+
+
 def test_the_sampler_saw_every_kind_of_process_with_its_environment(evidence: Any) -> None:
     _out, there, _here = evidence
     assert there.seen["unreadable"] == []
@@ -361,9 +368,6 @@ def test_the_sampler_saw_every_kind_of_process_with_its_environment(evidence: An
     names = b"\n".join(b" ".join(command.split(b"\0")) for command in seen).decode("utf-8", "replace")
     for what in COMMANDS:
         assert re.search(what, names), f"{what} was not seen"
-
-
-COMMANDS = (r"lifeboat --json",)
 
 
 def test_secrets_are_nowhere(scene: Scene, evidence: Any) -> None:
