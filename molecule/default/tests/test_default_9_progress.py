@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ def test_a_terminal_shows_it(fleet: Any) -> None:
     assert left(fleet) == ""
 
 
-def test_without_a_terminal_it_is_silent(fleet: Any) -> None:
-    out = fleet.on(NODE, "sudo lifeboat backup site 2>&1")
+# A run without a terminal, and how far its duplicity steps back meanwhile.
+QUIET = """
+(sudo lifeboat backup site --mode full; echo ended $?) 2>&1 &
+until pid=$(pgrep -n -f '/launcher.py full ' -u lifeboat); do sleep 0.1; done
+echo nice $(ps -o ni= -p $pid), $(ionice -p $pid)
+wait
+"""
+
+
+def test_without_a_terminal_it_is_silent_and_steps_back(fleet: Any) -> None:
+    out = fleet.on(NODE, f"timeout 120 sh -c {shlex.quote(QUIET)}")
     assert not re.search(COUNTS, out), out
+    assert "nice 10, idle" in out
+    assert "ended 0" in out
