@@ -327,9 +327,7 @@ diff:
   sample: {"before": "page.php\n", "after": "page.php (content)\n"}
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils._engine import STORE, ask, request
+from ..module_utils._engine import STORE, EngineModule, ask, request
 
 # What a backup takes of its source, and how it runs: with a target only, a profile has its own.
 SELECTING = {
@@ -399,7 +397,7 @@ def argument_spec():
 
 
 def main():
-    module = AnsibleModule(
+    module = EngineModule(
         argument_spec=argument_spec(),
         supports_check_mode=True,
         required_one_of=[("profile", "target")],

@@ -156,9 +156,7 @@ msg:
   sample: 30 restore point(s), the newest of 20261122T021500Z.
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils._engine import STORE, ask, request
+from ..module_utils._engine import STORE, EngineModule, ask, request
 
 
 def argument_spec():
@@ -174,7 +172,7 @@ def argument_spec():
 
 
 def main():
-    module = AnsibleModule(
+    module = EngineModule(
         argument_spec=argument_spec(),
         supports_check_mode=True,
         required_one_of=[("profile", "target")],

@@ -10,7 +10,10 @@ from contextlib import AbstractContextManager, nullcontext
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import merge_hash
 
-from ._secrets import refusal
+from ..module_utils._engine import ENCRYPTION, STORE
+from ._secrets import misspelt, refusal
+
+KNOWN = {"store": tuple(STORE["options"]), "encryption": ENCRYPTION}
 
 
 class EngineAction(ActionBase):
@@ -22,7 +25,7 @@ class EngineAction(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        reason = refusal(arguments, bool(self._task.async_val), self._connection)
+        reason = misspelt(arguments, KNOWN) or refusal(arguments, bool(self._task.async_val), self._connection)
         if reason:
             return merge_hash(result, {"failed": True, "msg": reason})
         wrap_async = self._task.async_val and not self._connection.has_native_async

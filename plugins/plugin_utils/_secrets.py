@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible import constants
+from ansible.module_utils.common.validation import check_type_dict
 
 # option and suboption of the modules that are secret
 SECRETS = (("store", "secret_key"), ("encryption", "private_key"))
@@ -21,6 +23,25 @@ def _holds(value: t.Any, name: str) -> bool:
     if isinstance(value, t.Mapping):
         return bool(value.get(name))
     return name in str(value or "")  # the module takes JSON and k=v as well
+
+
+def misspelt(arguments: t.Mapping[str, t.Any], known: t.Mapping[str, t.Collection[str]]) -> str | None:
+    """Why the options that may hold a secret are not what they should be, or None. Pure.
+
+    The module would say so as well, but Ansible would show its arguments then, and hides only what it knows to be secret.
+    """
+    as_dict: t.Any = check_type_dict
+    for option, names in known.items():
+        value = arguments.get(option)
+        try:
+            given = as_dict(value) if value else {}
+        except TypeError:
+            return f"'{option}' is not a dictionary: give it as one."
+        wrong = sorted(str(name) for name in set(given) - set(names))
+        if wrong:
+            what = f" '{wrong[0]}'" if re.fullmatch("[a-z_]{1,32}", wrong[0]) else " of that name"
+            return f"'{option}' has no option{what}: it has {', '.join(sorted(names))}."
+    return None
 
 
 def refusal(arguments: t.Mapping[str, t.Any], is_async: bool, connection: t.Any) -> str | None:

@@ -9,6 +9,10 @@ import typing as t
 
 import pytest
 
+from ansible_collections.lifeboat.fleet.plugins.modules import duplicity, duplicity_info
+from ansible_collections.lifeboat.fleet.plugins.plugin_utils._engine_action import KNOWN
+from ansible_collections.lifeboat.fleet.plugins.plugin_utils._secrets import SECRETS
+
 SECRET = "Sentinel/4711+zXq"
 TARGET = {"target": "s3://bucket/repository"}
 STORE = {**TARGET, "store": {"access_key": "A", "secret_key": SECRET}}
@@ -90,6 +94,40 @@ def test_a_secret_of_module_defaults_counts(site: t.Any) -> None:
     defaults = {"group/lifeboat.fleet.fleet": {"store": STORE["store"]}}
     done = site.task("duplicity_info", TARGET, {"module_defaults": [defaults]})
     refused(site, done, SET)
+
+
+@pytest.mark.parametrize("module", OPERATION)
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            {"encryption": {"passphrase": SECRET}},
+            "'encryption' has no option 'passphrase': it has private_key, public_key.",
+        ),
+        ({"store": {"secretkey": SECRET}}, "'store' has no option 'secretkey': it has access_key,"),
+        ({"store": {SECRET: "x"}}, "'store' has no option of that name: it has access_key,"),
+        ({"store": SECRET}, "'store' is not a dictionary: give it as one."),
+        ({"store": [SECRET]}, "'store' is not a dictionary: give it as one."),
+    ],
+    ids=["passphrase", "misspelt", "odd", "string", "list"],
+)
+def test_a_secret_at_a_wrong_place(site: t.Any, module: str, wrong: dict[str, t.Any], sentence: str) -> None:
+    """The module would fail, and Ansible show its arguments."""
+    done = site.task(module, {**OPERATION[module], **TARGET, **wrong}, flags=["-vvv"], **ON)
+    refused(site, done, sentence)
+
+
+def test_these_are_the_secrets_of_the_modules() -> None:
+    for module in (duplicity, duplicity_info):
+        spec = module.argument_spec()
+        hidden = {
+            (name, part) for name in spec for part, one in spec[name].get("options", {}).items() if one.get("no_log")
+        }
+        assert hidden == set(SECRETS)
+        assert {name: set(spec[name]["options"]) - set(KNOWN[name]) for name in KNOWN} == {
+            "store": set(),
+            "encryption": set(),
+        }
 
 
 @pytest.mark.parametrize("module", OPERATION)

@@ -180,7 +180,7 @@ def test_a_selection_with_something_beside_it_differs(odd: Node, tmp_path: Path)
     wish = {"dest": str(tmp_path / "some"), "select": ["+ page.php", "- **"]}
     odd.ask("restore", **wish)
     (tmp_path / "some" / "other").write_text("mine")
-    with pytest.raises(Refused, match=r"some exists and differs from \w+, first: \. \(mtime\)"):
+    with pytest.raises(Refused, match=r"some exists and differs from \w+, first: other \(extra\)"):
         odd.ask("restore", **wish)
 
 
