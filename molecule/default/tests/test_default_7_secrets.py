@@ -142,6 +142,7 @@ GOOD = [
     plain("info", files=True, **KEY),
     plain("verify", **KEY),
     plain("restore", dest=BACK, **KEY),
+    plain("restore", dest=f"{BACK}.stock", engine="duplicity", **KEY),
     plain("verify", dest=BACK, **KEY),
     plain("verify", compare_data=True, source=SOURCE, **KEY),
     ALTER,
