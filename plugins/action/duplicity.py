@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Runs the module of the same name as any other, and shows its progress meanwhile where `show_progress` asks for that.
+"""Runs the module of the same name as any other, unless a secret of its arguments would come to the host's disk, and shows
+its progress meanwhile where `show_progress` asks for that.
 
 The module runs in the main thread, without async, which would write its arguments to the node's disk. A second thread
 reads the small file in which the engine counts (``engine/reporter.py``) over a connection of its own. Whatever happens to
@@ -19,11 +20,10 @@ from contextlib import contextmanager
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible.utils.vars import merge_hash
 
 from ..module_utils.engine.progress import line, parse
+from ..plugin_utils._engine_action import EngineAction
 
 FOLDER = "/run/lifeboat"  # profile.Layout.run
 _LONGEST = 4096
@@ -34,24 +34,8 @@ _PATIENCE = 2.0  # seconds that the end of the task waits for a last look
 display = Display()
 
 
-class ActionModule(ActionBase):
-    """As the action ``normal``, with somebody who looks in now and then."""
-
-    _supports_check_mode = True
-    _supports_async = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result = super().run(tmp, task_vars)
-        wrap_async = self._task.async_val and not self._connection.has_native_async
-        arguments = dict(self._task.args)
-        identifier = uuid.uuid4().hex if self._is_wanted(arguments) else None
-        if identifier:
-            arguments["_progress_id"] = identifier
-        with self._watched(identifier, str((task_vars or {}).get("inventory_hostname", "host"))):
-            done = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=wrap_async)
-        if not wrap_async:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
-        return merge_hash(result, done)
+class ActionModule(EngineAction):
+    """With somebody who looks in now and then."""
 
     def _is_wanted(self, arguments: dict[str, t.Any]) -> bool:
         """An async task does not wait, and a task with no_log shows nothing."""
@@ -62,15 +46,16 @@ class ActionModule(ActionBase):
         return wanted and not self._task.no_log and not self._task.async_val and not self._task.check_mode
 
     @contextmanager
-    def _watched(self, identifier: str | None, host: str) -> t.Iterator[None]:
-        if identifier is None:
-            yield
+    def _watched(self, arguments: dict[str, t.Any], host: str) -> t.Iterator[dict[str, t.Any]]:
+        if not self._is_wanted(arguments):
+            yield arguments
             return
+        identifier = uuid.uuid4().hex
         ended = threading.Event()
         thread = threading.Thread(target=self._watch, args=(identifier, host, ended), daemon=True)
         thread.start()
         try:
-            yield
+            yield {**arguments, "_progress_id": identifier}
         finally:
             ended.set()
             thread.join(_PATIENCE)

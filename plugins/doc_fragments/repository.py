@@ -19,7 +19,7 @@ options:
   store:
     description:
       - How to reach an V(s3://) O(target).
-      - Keys given here cross SSH; they reach the host on standard input only with C(pipelining = true).
+      - Keys given here cross SSH and reach the host on standard input. Without pipelining and with C(async) they are refused.
     type: dict
     suboptions:
       endpoint_url:

@@ -52,9 +52,12 @@ EXAMPLES = r"""
 - name: Restore a node elsewhere
   lifeboat.fleet.duplicity:
     operation: restore
-    private_key: >-
-      {{ lookup('lifeboat.fleet.node_private_key', 'node1', store=lifeboat_store,
-      controller_dir=lifeboat_controller_dir, recovery_key=lifeboat_recovery_key | default('')) }}
+    profile: site
+    encryption:
+      private_key: >-
+        {{ lookup('lifeboat.fleet.node_private_key', 'node1', store=lifeboat_store,
+        controller_dir=lifeboat_controller_dir, recovery_key=lifeboat_recovery_key | default('')) }}
+    dest: /srv/www.restored
   no_log: true
 """
 

@@ -36,6 +36,34 @@ STORE: dict[str, t.Any] = {
 }
 
 
+ENCRYPTION = ("public_key", "private_key")
+
+
+class EngineModule(AnsibleModule):
+    """A module that logs no secret to the host's journal. Ansible logs how it was called, and takes out a secret as it is, but
+    not as ``repr`` writes it within a dict: of a private key, with ``\\n`` for each new line, it logged all."""
+
+    def _log_invocation(self) -> None:
+        given = self.params
+        self.params = shown(given, self.argument_spec)
+        try:
+            log: t.Any = super()._log_invocation
+            log()
+        finally:
+            self.params = given
+
+
+def shown(params: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Parameters without what the options within options hide. Pure."""
+    values = dict(params)
+    for option, value in params.items():
+        within = spec.get(option, {}).get("options")
+        if within and isinstance(value, dict):
+            hidden = [name for name, part in value.items() if part is not None and within.get(name, {}).get("no_log")]
+            values[option] = {**value, **dict.fromkeys(hidden, "NOT_LOGGING_PARAMETER")}
+    return values
+
+
 def request(params: t.Mapping[str, t.Any], keys: t.Iterable[str], **more: t.Any) -> dict[str, t.Any]:
     """One request to the engine: only the parameters named, nothing that is unset."""
     values: dict[str, t.Any] = {"engine": VERSION, **more}

@@ -18,6 +18,7 @@ version_added: 0.1.0
 author: Lifeboat contributors (@lifeboat)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - ansible.builtin.action_common_attributes.flow
   - lifeboat.fleet.repository
 options:
   operation:
@@ -184,11 +185,20 @@ options:
     description: Used internally by the action plugin, which reads the progress under this name.
     type: str
 attributes:
+  action:
+    support: full
+    details:
+      - It refuses what O(store.secret_key) and O(encryption.private_key) rule out, and shows progress (O(show_progress)).
+  async:
+    support: partial
+    details:
+      - Not with O(store.secret_key) or O(encryption.private_key), since Ansible writes the arguments of such a task to the host's
+        disk. With a profile, or O(store.credentials_file), it works.
   check_mode:
     support: full
     details:
       - Nothing is written but temporary files. Request, restore point and O(dest) are checked; without a witness of the point,
-        duplicity reads the whole chain to compare an existing O(dest).
+        duplicity reads the whole chain to compare an existing O(dest). With O(select) nothing compares it.
       - Of a backup it tells only that it would run. A prune makes its plan.
   diff_mode:
     support: partial
@@ -197,7 +207,11 @@ attributes:
       - Sets and records that go with O(operation=prune) and O(operation=cleanup).
   platform:
     platforms: posix
+  bypass_host_loop:
+    support: none
 notes:
+  - A task with O(store.secret_key) or O(encryption.private_key) needs pipelining (C(pipelining = true) in C([connection]) of
+    ansible.cfg), without which Ansible writes its arguments to the host's disk. It is refused before anything is sent.
   - Needs root on the host, for owners and modes of restored files and for starting the unit.
 seealso:
   - module: lifeboat.fleet.duplicity_info
@@ -313,9 +327,7 @@ diff:
   sample: {"before": "page.php\n", "after": "page.php (content)\n"}
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils._engine import STORE, ask, request
+from ..module_utils._engine import STORE, EngineModule, ask, request
 
 # What a backup takes of its source, and how it runs: with a target only, a profile has its own.
 SELECTING = {
@@ -385,7 +397,7 @@ def argument_spec():
 
 
 def main():
-    module = AnsibleModule(
+    module = EngineModule(
         argument_spec=argument_spec(),
         supports_check_mode=True,
         required_one_of=[("profile", "target")],

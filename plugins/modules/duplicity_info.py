@@ -15,6 +15,7 @@ version_added: 0.1.0
 author: Lifeboat contributors (@lifeboat)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - ansible.builtin.action_common_attributes.flow
   - lifeboat.fleet.repository
 options:
   files:
@@ -35,12 +36,26 @@ options:
         description: Armored private key (without passphrase). It is kept in memory for this one operation.
         type: str
 attributes:
+  action:
+    support: full
+    details:
+      - It refuses what O(store.secret_key) and O(encryption.private_key) rule out.
+  async:
+    support: partial
+    details:
+      - Not with O(store.secret_key) or O(encryption.private_key), since Ansible writes the arguments of such a task to the host's
+        disk. With a profile, or O(store.credentials_file), it works.
+  bypass_host_loop:
+    support: none
   check_mode:
     support: full
   diff_mode:
     support: none
   platform:
     platforms: posix
+notes:
+  - A task with O(store.secret_key) or O(encryption.private_key) needs pipelining (C(pipelining = true) in C([connection]) of
+    ansible.cfg), without which Ansible writes its arguments to the host's disk. It is refused before anything is sent.
 seealso:
   - module: lifeboat.fleet.duplicity
   - module: lifeboat.fleet.fleet_info
@@ -141,9 +156,7 @@ msg:
   sample: 30 restore point(s), the newest of 20261122T021500Z.
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils._engine import STORE, ask, request
+from ..module_utils._engine import STORE, EngineModule, ask, request
 
 
 def argument_spec():
@@ -159,7 +172,7 @@ def argument_spec():
 
 
 def main():
-    module = AnsibleModule(
+    module = EngineModule(
         argument_spec=argument_spec(),
         supports_check_mode=True,
         required_one_of=[("profile", "target")],

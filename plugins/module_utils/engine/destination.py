@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import hashlib
 import os
@@ -142,9 +143,10 @@ def put_in_place(tree: str, destination: str) -> None:
         else:
             os.rename(tree, destination)
     except OSError as error:
-        raise LifeboatError(
-            f"cannot put the restored tree at {destination}: {error.strerror}; it is as it was."
-        ) from error
+        message = f"cannot put the restored tree at {destination}: {error.strerror}; it is as it was."
+        if error.errno == errno.EXDEV:  # overlayfs: a folder of an image cannot be moved
+            message += " This filesystem cannot exchange it: set replace to in_place, or move the folder away first."
+        raise LifeboatError(message) from error
 
 
 def _exchange(one: str, two: str) -> None:

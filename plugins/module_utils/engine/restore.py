@@ -79,19 +79,22 @@ def run(origin: Origin, corner: Location | None, wish: Wish) -> Result:
         if not wish.check:
             destination.sweep(wish.destination)  # a restore was killed when all was done but for this
         return _unchanged(origin, (chain.time, point.time), started, wish)
-    if occupied and wish.replace == NO:
-        # the root's own time changes with all that is in it: any other path tells more
-        telling = sorted(found or [], key=lambda item: item.path == b".")[:1]
-        first = "".join(f", first: {witness.show(item.path)} ({item.what})" for item in telling)
-        raise Refused(
-            f"{wish.destination} exists and differs from {point.time}{first}: choose another destination, or set replace "
-            "to swap it."
-        )
+    if occupied and wish.replace == NO and found:
+        raise _differs(wish, point.time, found)
     if wish.check:
         return _would(origin, (chain.time, point.time), started, wish, known, found)
     if wish.replace == IN_PLACE and occupied:
         return in_place.run(origin, wish, (chain.time, point.time), known.witness, found)
     return _swap(origin, wish, chain, point, started, known.record)
+
+
+def _differs(wish: Wish, time: str, found: list[Difference]) -> Refused:
+    # the root's own time changes with all that is in it: any other path tells more
+    telling = min(found, key=lambda item: item.path == b".")
+    return Refused(
+        f"{wish.destination} exists and differs from {time}, first: {witness.show(telling.path)} ({telling.what}): choose "
+        "another destination, or set replace to swap it."
+    )
 
 
 def _known(origin: Origin, corner: Location | None, time: str, wish: Wish) -> Known:
@@ -115,7 +118,7 @@ def _differing(origin: Origin, time: str, known: Known, wish: Wish) -> list[Diff
     """What the destination differs in from the point, [] if nothing; None if only a restore could tell.
 
     By the witness where there is one. Else duplicity compares, which costs as much as a restore: where the restore
-    itself follows, that is left to it.
+    itself follows, that is left to it. So is a selection, as duplicity would not see what is there beside it.
     """
     if os.path.islink(wish.destination):
         status = os.lstat(wish.destination)
@@ -165,6 +168,8 @@ def _swap(
         found = differences.between(tree, wish.destination) if occupied else []
         if occupied and not found:
             return Result(entry, False, _equal(wish, point.time), warnings=read.warnings)
+        if occupied and wish.replace == NO:  # a selection is compared only here
+            raise _differs(wish, point.time, found)
         extra = _diff(found if occupied else _all(tree), wish, point.time)
         destination.put_in_place(tree, wish.destination)
         message = f"Restored {files} files of {point.time} to {wish.destination}."
@@ -212,6 +217,11 @@ def _would(
     if found is None and known.witness is not None and not wish.select:
         found = [Difference(path, "missing") for path in known.witness.entries]
     entry = reading.plain("restore", origin, point, started)
+    if wish.select and wish.replace == NO and not destination.is_free(wish.destination):
+        message = (
+            f"{wish.destination} exists. Only the restore itself tells whether it equals {point[1]} or is refused."
+        )
+        return Result(entry, False, message)
     extra = {} if found is None else _diff(found, wish, point[1])
     return Result(entry, True, f"{point[1]} would be restored to {wish.destination}.", extra=extra)
 

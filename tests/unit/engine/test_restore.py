@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -223,6 +224,17 @@ def test_a_destination_that_cannot_be_swapped_stays(
         LifeboatError, match=r"cannot put the restored tree at .*: Device or resource busy; it is as it"
     ):
         destination.put_in_place(str(tmp_path / "tree"), str(live))
+    untouched(live)
+
+
+def test_what_lies_elsewhere_cannot_be_exchanged(live: Path, tmp_path: Path) -> None:
+    """The kernel says so of another filesystem, and of a folder that overlayfs has from an image."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        assert os.stat(other).st_dev != os.stat(tmp_path).st_dev
+        with pytest.raises(
+            LifeboatError, match=r"it is as it was\. This filesystem cannot exchange it: set replace to in_place"
+        ):
+            destination.put_in_place(other, str(live))
     untouched(live)
 
 

@@ -159,6 +159,31 @@ def test_a_selection(odd: Node, tmp_path: Path) -> None:
     ]
 
 
+def test_a_selection_that_is_there_is_left_alone(odd: Node, tmp_path: Path) -> None:
+    """Without leave to replace anything; what differs is refused, and stays as it is."""
+    wish = {"dest": str(tmp_path / "some"), "select": ["+ page.php", "+ empty*", "- **"]}
+    assert odd.ask("restore", **wish)["changed"]
+    answer = odd.ask("restore", **wish)
+    assert (answer["changed"], answer["outcome"]) == (False, "ok")
+    assert "already" in answer["msg"]
+    (tmp_path / "some" / "page.php").write_text("mine")
+    before = state(tmp_path)
+    with pytest.raises(Refused, match=r"some exists and differs from \w+, first: page.php \(\w+\): choose another"):
+        odd.ask("restore", **wish)
+    answer = odd.ask("restore", **wish, check=True)
+    assert not answer["changed"]
+    assert "Only the restore itself tells" in answer["msg"]
+    assert state(tmp_path) == before
+
+
+def test_a_selection_with_something_beside_it_differs(odd: Node, tmp_path: Path) -> None:
+    wish = {"dest": str(tmp_path / "some"), "select": ["+ page.php", "- **"]}
+    odd.ask("restore", **wish)
+    (tmp_path / "some" / "other").write_text("mine")
+    with pytest.raises(Refused, match=r"some exists and differs from \w+, first: other \(extra\)"):
+        odd.ask("restore", **wish)
+
+
 @pytest.mark.parametrize("rule", ["page.php", "+ /page.php", "- ../x", "+ ", "* x", "+ a//b", "- a/"])
 def test_a_selection_that_is_not_understood(odd: Node, tmp_path: Path, rule: str) -> None:
     with pytest.raises(Refused, match="is not understood: write '\\+ pattern' or '- pattern', relative to the source"):
