@@ -29,8 +29,8 @@ test: ready-dev ## everything: lint, the fleet in containers (molecule), unit te
 	@$(MAKE) molecule
 	@pytest --cov --cov-report=term --cov-fail-under=95
 
-test-long: ready-dev ## what takes too long for each change: kills at random moments and the like; LIFEBOAT_SEED=7 ARGS='-k prune'
-	@LIFEBOAT_LONG=1 pytest -s tests/chaos/test_kill_random.py $(ARGS)
+test-long: ready-dev ## kills at random moments, many histories for the fast reader: minutes; LIFEBOAT_SEED=7 ARGS='-k prune'
+	@LIFEBOAT_LONG=1 pytest -s tests/chaos/test_kill_random.py tests/unit/engine/test_fast_referee.py $(ARGS)
 
 lint: ready-tools ## ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test sanity, changelog
 	@scripts/lint

@@ -215,7 +215,7 @@ class Site:
         left = [path for pattern in ("*.new", "duplicity-*-tempdir", "mktemp*") for path in root.rglob(pattern)]
         left += list(self.room.glob(".lifeboat-*"))
         assert left == []
-        with lock.held(str(root / "state/site/lock")):
+        with lock.held(str(self.node.state / "lock")):
             pass
 
 
