@@ -75,9 +75,16 @@ class Verdict:
     failure: str | None = None
 
 
-def decide(finished: Finished, *, missing: t.Sequence[str] = (), allowed: t.Container[int] = (0,)) -> Verdict:
+def decide(
+    finished: Finished,
+    *,
+    missing: t.Sequence[str] = (),
+    allowed: t.Container[int] = (0,),
+    last_word: str | None = None,
+) -> Verdict:
     """Judge a run. ``missing``: what the look at the store afterwards did not find; ``allowed``: exit codes that are
-    no failure by themselves."""
+    no failure by themselves; ``last_word``: how the notice begins with which such a run ends. A program that did not
+    even start may end with an allowed code and without an error."""
     if finished.ended_by in ("timeout", "stall"):
         why = "it made no progress" if finished.ended_by == "stall" else "it ran into its time limit"
         return Verdict(
@@ -87,6 +94,10 @@ def decide(finished: Finished, *, missing: t.Sequence[str] = (), allowed: t.Cont
     errors = of(finished.events, "ERROR")
     if finished.exit_code not in allowed or errors:
         return Verdict(Outcome.FAILED, _failure(finished.exit_code, errors))
+    if last_word is not None and not any(e.text.startswith(last_word) for e in of(finished.events, "NOTICE")):
+        return Verdict(
+            Outcome.FAILED, "duplicity ended before its work did: see the run's journal, roll the node out again."
+        )
     lost = losses(finished.events)
     if lost:
         what = LOSSES.get(lost[0].code, "a file could not be saved or restored")

@@ -132,7 +132,7 @@ def _differing(origin: Origin, time: str, known: Known, wish: Wish) -> list[Diff
     if wish.select or (wish.replace != NO and not wish.check) or destination.is_free(wish.destination):
         return None
     finished, found = verify.compare(origin, time, wish.destination, path=wish.path, limits=wish.limits)
-    verdict = outcome.decide(finished, allowed=(0, 1))
+    verdict = verify.judged(finished)
     if verdict.outcome is outcome.Outcome.FAILED:
         raise LifeboatError(f"{time} could not be compared with {wish.destination}: {verdict.failure}")
     return found or ([Difference(b".", "other")] if finished.exit_code else [])

@@ -32,14 +32,18 @@ def scrub(origin: Origin, *, moment: datetime | None = None, limits: Limits | No
 
         expected.announce("verifying", origin, chain, point)
         finished = reading.duplicity(origin, room, build, limits or Limits())
-    # 1 says that the folder differs, which an empty one must; a loss comes with an ERROR stanza
-    verdict = outcome.decide(finished, allowed=(0, 1))
+    verdict = judged(finished)
     entry = reading.entry("verify", origin, (chain.time, point.time), started, finished, verdict)
     if verdict.outcome is outcome.Outcome.FAILED:
         return Result(
             entry, False, f"Point {point.time} could not be read: {verdict.failure}", outcome.detail(finished)
         )
     return Result(entry, False, f"All volumes of {point.time} and its chain are readable.")
+
+
+def judged(finished: execute.Finished) -> outcome.Verdict:
+    """Whether all was read. 1 says that the folder differs, which an empty one must; a loss comes with an ERROR stanza."""
+    return outcome.decide(finished, allowed=(0, 1), last_word="Verify complete:")
 
 
 def live(
@@ -57,7 +61,7 @@ def live(
     started = now()
     chain, point = reading.locate(origin.repository, moment)
     finished, found = compare(origin, point.time, tree, selection=selection, limits=limits)
-    verdict = outcome.decide(finished, allowed=(0, 1))
+    verdict = judged(finished)
     entry = reading.entry("verify", origin, (chain.time, point.time), started, finished, verdict)
     if verdict.outcome is outcome.Outcome.FAILED:
         return Result(

@@ -19,7 +19,8 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.machine_log 
 def test_decide(case: dict[str, t.Any]) -> None:
     events = [Event(keyword, code, "", text) for keyword, code, text in case.get("events", [])]
     finished = Finished(case.get("exit", 0), events, ended_by=case.get("ended_by"))
-    verdict = outcome.decide(finished, missing=case.get("missing", ()), allowed=case.get("allowed", (0,)))
+    rules = {"missing": case.get("missing", ()), "allowed": case.get("allowed", (0,))}
+    verdict = outcome.decide(finished, **rules, last_word=case.get("last_word"))
     assert verdict.outcome.value == case["is"]
     assert (verdict.failure or "").startswith(case.get("says", ""))
     assert (verdict.failure is None) == (case["is"] != "failed")

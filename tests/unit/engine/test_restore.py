@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import destination, execute
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import command, destination, execute
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 
 if t.TYPE_CHECKING:
@@ -107,6 +107,17 @@ def test_a_truncated_manifest_is_found(damaged: Node, live: Path) -> None:
     manifest.write_bytes(manifest.read_bytes()[:100])
     fails(damaged, live)
     assert damaged.ask("verify")["failed"]
+
+
+def test_a_verify_that_never_ran_proves_nothing(odd: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python that cannot even begin ends with 1, as a verify does that found differences."""
+    (tmp_path / "launcher.py").write_text("import no_such_module\n")
+    monkeypatch.setattr(command, "LAUNCHER", str(tmp_path / "launcher.py"))
+    for more in ({}, {"compare_data": True, "source": str(odd.source)}):
+        answer = odd.ask("verify", **more)
+        assert (answer["failed"], answer["rc"]) == (True, 1)
+        assert "duplicity ended before its work did: see the run's journal" in answer["msg"]
+        assert "no_such_module" in answer["detail"]
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------
