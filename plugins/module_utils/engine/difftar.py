@@ -45,15 +45,21 @@ class Entry(t.NamedTuple):
 
 
 def entries(read: Read) -> t.Iterator[Entry]:
-    """All entries up to the end marker. ``read(n)`` gives at most n bytes, none at the end."""
+    """All entries up to the end marker. ``read(n)`` gives at most n bytes, none at the end.
+
+    duplicity 0.8.22 and 3.0.4 write in clear an end marker only into the last volume of a set, so a volume may also end
+    behind an entry; that nothing is missing is told by its hash.
+    """
     source = _Source(read)
     names: dict[bytes, bytes] = {}
+    seen = False
     while True:
-        header = source.take(512)
-        if not header[0] and not header.strip(b"\0"):
+        header = b"" if seen and not names and source.is_at_end() else source.take(512)
+        if not header or (not header[0] and not header.strip(b"\0")):
             if names:
                 raise Damaged("its tar ends within an entry")
             return
+        seen = True
         _check(header)
         size = _number(names[b"size"]) if b"size" in names else _number(header[124:136])
         data = source.take_padded(size) if size else b""
@@ -81,6 +87,12 @@ class _Source:
             at, end = 0, wanted
         self._at = end
         return self._bytes[at:end]
+
+    def is_at_end(self) -> bool:
+        """Whether not a byte is left."""
+        if self._at == len(self._bytes):
+            self._bytes, self._at = self._read(_CHUNK), 0
+        return not self._bytes
 
     def take_padded(self, size: int) -> bytes:
         """``size`` bytes, and past them to the end of their last block."""

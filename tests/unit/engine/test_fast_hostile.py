@@ -111,7 +111,7 @@ CASES: dict[str, tuple[tuple[t.Any, ...], str]] = {
     "no tar": (([b"x" * 20480],), "holds no number where one belongs"),
     "header": (([forge.tar(FULL).replace(b"0000644", b"0000645", 1)],), "does not match its checksum"),
     "nothing": (([b""],), "is cut short"),
-    "no end": (([forge.tar(FULL)[: 512 * 4]],), "is cut short"),
+    "cut in a header": (([forge.tar(FULL)[: 512 * 4 - 100]],), "is cut short"),
     "cut in data": (([forge.tar([ROOT, ("snapshot/a", "file", PIECE[:9999])])[:4000]],), "is cut short"),
 }
 
@@ -182,6 +182,18 @@ def test_much_damage_in_a_narrow_spool(tmp_path: Path, workers: int) -> None:
     for path in (tmp_path / "other").glob("*.manifest"):
         path.write_bytes(b"nothing")
     fails(tmp_path / "other", tmp_path, "is damaged: it is cut short", workers=workers, spool_bytes=0)
+
+
+def test_a_volume_may_end_without_a_marker(tmp_path: Path) -> None:
+    """As all but the last of a set do that 0.8.22 and 3.0.4 wrote in clear; stock duplicity reads them, too."""
+    entries = [[ROOT, ("snapshot/a", "file", b"one")], [("snapshot/b", "file", b"two"), ("snapshot/c/", "folder")]]
+    bare, whole = forge.tar(entries[0])[: 512 * 3], forge.tar(entries[1])
+    assert whole.endswith(bytes(1024))
+    assert not bare.endswith(bytes(512))
+    forge.write(tmp_path / "repository", [bare, whole])
+    read(tmp_path / "repository", tmp_path / "tree")
+    duplicity(tmp_path, "restore", "--no-encryption", f"file://{tmp_path / 'repository'}", str(tmp_path / "stock"))
+    assert look(tmp_path / "tree") == look(tmp_path / "stock")
 
 
 def test_a_volume_in_two_forms(tmp_path: Path) -> None:
