@@ -42,6 +42,7 @@ def run(
     started = now()
     tree = wish.destination
     kinds = _kinds(origin, wish, point[1], expected)
+    _check(tree, kinds)
     room = os.path.join(tree, MARK)
     held = _enter(room)
     try:
@@ -87,6 +88,14 @@ def _kinds(origin: Origin, wish: Wish, time: str, expected: witness.Witness | No
     return {item.path[len(start) + 1 :] or b".": item.type for item in files.below(listed, start)}
 
 
+def _check(tree: str, kinds: t.Mapping[bytes, str]) -> None:
+    """Refuse what would only clear the tree."""
+    if b"." not in kinds:  # and then nothing would belong there
+        raise Refused("the path is not in that restore point: list its files first.")
+    if kinds[b"."] != "d":
+        raise Refused(f"what is to be restored is no folder, and {tree} is one: set replace to true.")
+
+
 def _enter(room: str) -> int:
     """Make or take over the marker folder and lock it; what an earlier run had left in it is removed."""
     try:
@@ -108,8 +117,6 @@ def _clear(tree: str, kinds: t.Mapping[bytes, str]) -> None:
     """Remove what does not belong there: it makes room, and a link where a folder must be would lead out of the tree.
     Links and special files go in any case: duplicity does not write over one."""
     top = os.fsencode(tree)
-    if kinds.get(b".", "d") != "d":
-        raise Refused(f"what is to be restored is no folder, and {tree} is one: set replace to true.")
     pending = [b""]
     while pending:
         inside = pending.pop()

@@ -333,11 +333,17 @@ def test_two_at_a_time_in_one_place_are_refused(odd: Node, worn: Path) -> None:
         os.close(held)
 
 
-def test_what_is_not_restored_in_place(odd: Node, worn: Path) -> None:
+def test_what_is_not_restored_in_place(odd: Node, bare: str, worn: Path) -> None:
     with pytest.raises(Refused, match="a selection is not restored in place"):
         odd.ask("restore", dest=str(worn), replace="in_place", select=["+ page.php", "- **"])
     with pytest.raises(Refused, match=r"what is to be restored is no folder, and .* is one: set replace to true"):
         odd.ask("restore", dest=str(worn), replace="in_place", path="page.php")
+    before = state(worn)
+    for more in ({}, {"target": bare}):
+        with pytest.raises(Refused, match="the path is not in that restore point: list its files first"):
+            odd.ask("restore", dest=str(worn), replace="in_place", path="no/such", **more)
+    assert state(worn) == before
+    assert not (worn / in_place.MARK).exists()
 
 
 _MOUNTED = """
