@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 import typing as t
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -87,7 +88,7 @@ class Reader:
         return Read(entry, outcome.detail(finished) if verdict.failure else "")
 
     def _by_fast(self, tree: str) -> Read:
-        started = now()
+        started, begun = now(), time.monotonic()
         failure = None
         if self.part.select:
             raise UnknownFormat("the fast reader takes no selection; leave the engine to auto.")
@@ -107,6 +108,7 @@ class Reader:
         except LifeboatError as error:
             failure = str(error)
         entry = reading.plain("restore", self.origin, self._times, started)
+        entry = replace(entry, seconds=round(time.monotonic() - begun, 3))  # ``started`` is a whole second
         if failure:
             entry = replace(entry, outcome=outcome.Outcome.FAILED.value, failure=failure)
         return Read(replace(entry, engine=FAST))
