@@ -162,7 +162,7 @@ def _swap(
         if read.record.failure is not None:
             message = f"The restore failed, {wish.destination} is untouched: {read.record.failure}"
             return Result(read.record, False, message, read.detail, read.warnings)
-        files, size = count(tree)
+        files, size = read.counted or count(tree)
         entry = replace(read.record, files=files, bytes=size)
         occupied = not destination.is_free(wish.destination)
         found = differences.between(tree, wish.destination) if occupied else []
@@ -170,7 +170,7 @@ def _swap(
             return Result(entry, False, _equal(wish, point.time), warnings=read.warnings)
         if occupied and wish.replace == NO:  # a selection is compared only here
             raise _differs(wish, point.time, found)
-        extra = _diff(found if occupied else _all(tree), wish, point.time)
+        extra = _diff(found if occupied or not wish.diff else _all(tree), wish, point.time)
         destination.put_in_place(tree, wish.destination)
         message = f"Restored {files} files of {point.time} to {wish.destination}."
         return Result(entry, True, message, warnings=read.warnings, extra=extra)

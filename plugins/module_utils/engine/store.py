@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -316,12 +317,10 @@ def session_client(location: Location, service: str) -> t.Any:
     """A boto3 client for a service at this location's endpoint (RGW answers ``iam`` there too), with this location's
     own key: it never falls back to other credentials of the machine."""
     try:
-        import boto3
         from botocore.config import Config
     except ImportError as error:
         raise LifeboatError(f"this Python lacks {error.name}: install requirements.txt into it.") from error
-    access_key, secret_key = read_credentials(location.credentials_file)
-    session: t.Any = boto3.session.Session(access_key, secret_key, region_name=location.region)
+    session = _session(*read_credentials(location.credentials_file), location.region)
     config = Config(
         retries={"mode": "standard", "max_attempts": 5},
         connect_timeout=10,
@@ -329,6 +328,16 @@ def session_client(location: Location, service: str) -> t.Any:
         max_pool_connections=16,
     )
     return session.client(service, endpoint_url=location.endpoint_url, verify=location.ca_bundle or True, config=config)
+
+
+@functools.lru_cache(maxsize=4)
+def _session(access_key: str, secret_key: str, region: str) -> t.Any:
+    """One session for all clients of a key: each new one reads the descriptions of S3 anew, for 50 ms."""
+    try:
+        import boto3
+    except ImportError as error:
+        raise LifeboatError(f"this Python lacks {error.name}: install requirements.txt into it.") from error
+    return boto3.session.Session(access_key, secret_key, region_name=region)
 
 
 def read_credentials(path: str | None) -> tuple[str, str]:

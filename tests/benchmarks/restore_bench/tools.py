@@ -250,7 +250,7 @@ class Floor(Tool):
         wish.dest.mkdir()
         script = (
             'set -o pipefail; while read -r link; do printf "url = \\"%s\\"\\n" "$link" | curl -sSf --cacert "$CA" -K - | '
-            'gpg --batch -q -d | tar -x -C "$DEST" || exit 1; done'
+            'gpg --batch -q -d | { tar -x -C "$DEST" && cat > /dev/null; } || exit 1; done'
         )
         env = {**stock.environment, "CA": CA, "DEST": str(wish.dest)}
         return Command(("bash", "-c", script), env, "".join(f"{link}\n" for link in links).encode())
