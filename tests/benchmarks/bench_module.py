@@ -109,12 +109,15 @@ def module(runs: int, lab: str) -> None:
 def make_tree(root: Path, gib: float) -> None:
     """Half text in small files, half random bytes in large ones."""
     words = [f"{random.getrandbits(48):x}"[: random.randint(2, 10)] for _ in range(4000)]
+    pool = " ".join(random.choices(words, k=4_000_000))  # files are cuts of it: gpg's window is far shorter
     half = int(gib * 2**30 / 2)
     made = number = 0
     while made < half:
         folder = root / f"{number // 500:04}"
         folder.mkdir(parents=True, exist_ok=True)
-        text = " ".join(random.choices(words, k=random.randint(200, 8000)))
+        size = random.randint(1_000, 50_000)
+        start = random.randrange(len(pool) - size)
+        text = pool[start : start + size]
         (folder / f"{number}.php").write_text(text)
         made += len(text)
         number += 1
