@@ -52,7 +52,7 @@ _PLAY = """
   tasks:
     - lifeboat.fleet.duplicity_info:
         profile: site
-      loop: "{{ range(count | int) }}"
+      loop: "{{ range(count | int) | list }}"
       loop_control: {label: call}
 """
 
