@@ -17,7 +17,8 @@ from contextlib import contextmanager
 
 from .errors import LifeboatError, Refused
 
-NO, YES, IN_PLACE = REPLACE = ("false", "true", "in_place")
+REPLACE = ("false", "true", "in_place")
+NO, IN_PLACE = "false", "in_place"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
