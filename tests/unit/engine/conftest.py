@@ -184,6 +184,18 @@ def node(tmp_path: Path) -> Node:
     return make_node(tmp_path / "node")
 
 
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A small tree with a file in a folder, one at the top, a link and a FIFO."""
+    root = tmp_path / "tree"
+    (root / "folder").mkdir(parents=True)
+    (root / "folder" / "file").write_text("one")
+    (root / "top").write_text("two")
+    (root / "link").symlink_to("top")
+    os.mkfifo(root / "fifo")
+    return root
+
+
 @pytest.fixture(scope="session")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Node:
     """Not to be changed: a node in clear whose source holds every oddity, with one full and one incremental."""

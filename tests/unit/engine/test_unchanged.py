@@ -16,17 +16,6 @@ from tests.unit.engine.test_witness import DAY, seen
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import unchanged, witness
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    root = tmp_path / "tree"
-    (root / "folder").mkdir(parents=True)
-    (root / "folder" / "file").write_text("one")
-    (root / "top").write_text("two")
-    (root / "link").symlink_to("top")
-    os.mkfifo(root / "fifo")
-    return root
-
-
 def test_a_tree_that_nobody_touched_is_unchanged(tree: Path) -> None:
     last = witness.parse(witness.dump(seen(tree)))
     assert unchanged.same(witness.walk(str(tree)), last)

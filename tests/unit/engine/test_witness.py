@@ -26,17 +26,6 @@ DAY = 20_000
 NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name and b"/" not in name)
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    root = tmp_path / "tree"
-    (root / "folder").mkdir(parents=True)
-    (root / "folder" / "file").write_text("one")
-    (root / "top").write_text("two")
-    (root / "link").symlink_to("top")
-    os.mkfifo(root / "fifo")
-    return root
-
-
 def seen(root: Path, last: Witness | None = None, day: int = DAY) -> Witness:
     before = witness.walk(str(root))
     return witness.observe(str(root), before, witness.walk(str(root)), last, day)
