@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Whoever starts us in the background without job control has us ignore SIGINT, and so would what the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines are noisy: no test may fail because it was slow.
 settings.register_profile("lifeboat", deadline=None, suppress_health_check=[HealthCheck.too_slow])
