@@ -5,21 +5,20 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import shutil
 import stat
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from . import chains, command, execute, installed, lock, outcome, priority, record, reporter, space, witness
+from . import chains, command, execute, installed, lock, outcome, priority, record, reporter, space, uploaded, witness
+from .beside import Beside
 from .choice import MODES, Choice, choose, still_stands
 from .errors import LifeboatError, Refused
 from .keyring import Keyring
 from .profile import Layout, Profile
-from .record import Object, Record
+from .record import Record
 from .result import Result
 from .store import ObjectStore, open_store, sweep
 from .times import now, stamp
@@ -134,7 +133,9 @@ class _Run:
         if choice.mode == "full" and os.path.exists(self._key_note):
             os.unlink(self._key_note)  # until it is whole, nobody knows whose chain is the newest
         self._announce(choice.mode, before)
-        finished = self._duplicity(choice.mode)
+        day = _day(started)
+        with Beside(witness.wanted(self.profile.source, before, last, day)) as beside:
+            finished = self._duplicity(choice.mode)
         now_stored = self._collection(store)
         made = _made(stored, now_stored)
         chain = next((chain for chain in now_stored.chains if made in chain.sets), None)
@@ -148,7 +149,7 @@ class _Run:
             self._publish(store, entry, started)
             return Result(entry, True, f"The backup failed: {verdict.failure}", outcome.detail(finished), warnings)
         after = witness.walk(self.profile.source, self.profile.selection)
-        seen = witness.observe(self.profile.source, before, after, last, _day(started))
+        seen = witness.observe(self.profile.source, before, after, last, day, beside.digests)
         warnings += _doubts(seen)
         entry = replace(
             entry,
@@ -157,7 +158,7 @@ class _Run:
             chain=chain.time,
             files=seen.files,
             bytes=seen.bytes,
-            objects=self._objects(store, made),
+            objects=uploaded.objects(store, self._prefix, made, self.work.objects, self._archive),
         )
         return self._commit(store, entry, seen, started, warnings)
 
@@ -198,16 +199,23 @@ class _Run:
         self.work = replace(self.work, changed=listing)
 
     def _collection(self, store: ObjectStore) -> chains.Collection:
-        prefix = "" if self.profile.bare else f"repo/{self.profile.name}/"
-        return chains.collect(store.list(prefix), prefix)
+        return chains.collect(store.list(self._prefix), self._prefix)
+
+    @property
+    def _prefix(self) -> str:
+        return "" if self.profile.bare else f"repo/{self.profile.name}/"
+
+    @property
+    def _archive(self) -> str:
+        """duplicity's cache of this repository."""
+        return os.path.join(self.work.archive, "repository")
 
     def _cached(self) -> list[str]:
         """What the cache holds of the chain, if that was made for this run's key: duplicity would build on another key's
         chain too, and then neither key opens the new point (facts: guard 16)."""
-        folder = os.path.join(self.work.archive, "repository")
-        if not os.path.isdir(folder) or _read(self._key_note) != (self.profile.fingerprint or "").encode():
+        if not os.path.isdir(self._archive) or _read(self._key_note) != (self.profile.fingerprint or "").encode():
             return []
-        return os.listdir(folder)
+        return os.listdir(self._archive)
 
     @property
     def _key_note(self) -> str:
@@ -223,26 +231,6 @@ class _Run:
                 return moment
             time.sleep(1.001 - time.time() % 1)  # until the next second
         raise LifeboatError(f"the clock is behind the newest set ({newest}): set this node's clock, then run again.")
-
-    def _objects(self, store: ObjectStore, made: chains.BackupSet) -> list[Object]:
-        """The set's objects as uploaded; those that an earlier, killed run had uploaded are looked up in the store."""
-        noted: dict[str, Object] = {}
-        if os.path.exists(self.work.objects):
-            with open(self.work.objects, encoding="utf-8") as handle:
-                for line in handle:
-                    item = Object(**json.loads(line))
-                    noted[item.name] = item
-        prefix = "" if self.profile.bare else f"repo/{self.profile.name}/"
-
-        def one(name: str) -> Object | None:
-            if name in noted:
-                return noted[name]
-            status = store.stat(prefix + name)
-            return Object(name, status.bytes, status.checksum, status.version_id) if status else None
-
-        with ThreadPoolExecutor(4) as pool:  # a folder's objects are hashed, a bucket's are a round trip each
-            found = list(pool.map(one, [stored.name for stored in made.objects]))
-        return [item for item in found if item is not None]
 
     def _last(self) -> witness.Witness | None:
         try:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import json
 import os
 import stat
@@ -27,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from . import reporter
+from .beside import same, sha256
 from .errors import LifeboatError
 from .selection import EVERYTHING, Selection, Verdict, judge
 
@@ -110,26 +110,6 @@ def volume(tree: Tree) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def _same(one: os.stat_result, two: os.stat_result) -> bool:
-    return (
-        one.st_ino,
-        one.st_mode,
-        one.st_uid,
-        one.st_gid,
-        one.st_size,
-        one.st_mtime_ns,
-        one.st_ctime_ns,
-    ) == (
-        two.st_ino,
-        two.st_mode,
-        two.st_uid,
-        two.st_gid,
-        two.st_size,
-        two.st_mtime_ns,
-        two.st_ctime_ns,
-    )
-
-
 def closely(before: Tree, last: Witness | None, since: float) -> list[bytes]:
     """The files that duplicity must read although their time and mode look unchanged.
 
@@ -152,27 +132,47 @@ def closely(before: Tree, last: Witness | None, since: float) -> list[bytes]:
     return found
 
 
-def observe(root: str, before: Tree, after: Tree, last: Witness | None, day: int) -> Witness:
-    """Make the witness from the two walks. ``day``: days since 1970, decides which unchanged files are hashed again."""
+def observe(
+    root: str,
+    before: Tree,
+    after: Tree,
+    last: Witness | None,
+    day: int,
+    digests: t.Mapping[bytes, str] | None = None,
+) -> Witness:
+    """Make the witness from the two walks. ``day``: days since 1970, decides which unchanged files are hashed again.
+    ``digests``: SHA-256 by path of files that were hashed between the walks, and were as in the first (``beside``)."""
     witness = Witness({}, {})
     to_hash: list[bytes] = []
     for path in sorted(before.keys() | after.keys()):
         one, two = before.get(path), after.get(path)
-        status = two or before[path]
-        entry = entry_of(root, path, status)
+        entry = entry_of(root, path, two or before[path])
         witness.entries[path] = entry
-        if one is None or two is None or not _same(one, two):
+        if one is None or two is None or not same(one, two):
             entry["x"] = 1
         elif entry["t"] == "f":
-            known = last.entries.get(path) if last else None
-            if known and _unchanged(known, entry):
+            known = _known(path, two, last)
+            if known:
                 entry["h"], entry["H"] = known["h"], known["H"]
-                if _due(path, known["H"], day):
-                    to_hash.append(path)
-            else:
+            if known is None or _due(path, known["H"], day):
                 to_hash.append(path)
-    _hash_all(root, witness, after, to_hash, day)
+    early = digests or {}
+    for path in to_hash:
+        if path in early:
+            _note(witness, path, early[path], day)
+    _hash_all(root, witness, after, [path for path in to_hash if path not in early], day)
     return witness
+
+
+def wanted(root: str, before: Tree, last: Witness | None, day: int) -> list[tuple[bytes, bytes, os.stat_result]]:
+    """The files that :func:`observe` will hash if nothing changes meanwhile, in duplicity's order: path, place, status."""
+    found = []
+    for path, status in before.items():
+        if stat.S_ISREG(status.st_mode):
+            known = _known(path, status, last)
+            if known is None or _due(path, known["H"], day):
+                found.append((path, place(root, path), status))
+    return sorted(found, key=lambda item: item[0].split(b"/"))
 
 
 def place(root: str, path: bytes) -> bytes:
@@ -199,8 +199,13 @@ def entry_of(root: str, path: bytes, status: os.stat_result) -> Entry:
     return entry
 
 
-def _unchanged(known: Entry, entry: Entry) -> bool:
-    return "h" in known and all(known.get(key) == entry.get(key) for key in ("t", "s", "T", "c", "i"))
+def _known(path: bytes, status: os.stat_result, last: Witness | None) -> Entry | None:
+    """What the last witness says of a file, if it has its hash and the file is still that one."""
+    known = last.entries.get(path) if last else None
+    if known is None or "h" not in known or known["t"] != "f":
+        return None
+    now = (status.st_size, status.st_mtime_ns // 1_000_000_000, status.st_ctime_ns, status.st_ino)
+    return known if (known.get("s"), known.get("T"), known.get("c"), known.get("i")) == now else None
 
 
 def _due(path: bytes, hashed: int, day: int) -> bool:
@@ -222,9 +227,14 @@ def _hash_all(root: str, witness: Witness, after: Tree, paths: list[bytes], day:
             elif digest is None:
                 witness.unread.append(path)
             else:
-                if entry.get("h", digest) != digest:
-                    witness.rotten.append(path)
-                entry["h"], entry["H"] = digest, day
+                _note(witness, path, digest, day)
+
+
+def _note(witness: Witness, path: bytes, digest: str, day: int) -> None:
+    entry = witness.entries[path]
+    if entry.get("h", digest) != digest:
+        witness.rotten.append(path)
+    entry["h"], entry["H"] = digest, day
 
 
 def _hashing(phase: str, files: list[os.stat_result]) -> None:
@@ -232,18 +242,7 @@ def _hashing(phase: str, files: list[os.stat_result]) -> None:
 
 
 def _hash(path: bytes, expected: os.stat_result | None = None) -> str | None:
-    """SHA-256 of a file; None if it cannot be read, "" if it is no longer the one expected."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb", buffering=0, opener=lambda p, f: os.open(p, f | os.O_NOFOLLOW)) as handle:
-            while block := handle.read(1 << 20):
-                digest.update(block)
-                reporter.add(size=len(block))
-            if expected is not None and not _same(expected, os.fstat(handle.fileno())):
-                return ""
-    except OSError:
-        return None
-    return digest.hexdigest()
+    return sha256(path, expected, lambda size: reporter.add(size=size))
 
 
 def _text(raw: bytes) -> list[str]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -101,6 +102,14 @@ def test_a_record_says_what_is_stored(sealed: Node) -> None:
     named = {item["name"]: item["bytes"] for entry in records for item in entry["objects"]}
     assert named == {path.name: path.stat().st_size for path in sealed.repository.iterdir()}
     assert all((sealed.corner / entry["witness"]).is_file() for entry in records)
+
+
+def test_a_record_has_a_checksum_of_every_object(sealed: Node) -> None:
+    records = [json.loads(path.read_text()) for path in sorted((sealed.corner / "records/site").glob("*.json"))]
+    told = {item["name"]: item["checksum"] for entry in records for item in entry["objects"]}
+    for path in sealed.repository.iterdir():
+        algorithm = "sha1" if ".vol" in path.name else "sha256"
+        assert told[path.name] == f"{algorithm}:{hashlib.new(algorithm, path.read_bytes()).hexdigest()}"
 
 
 def test_only_their_owner_reads_state_and_cache(sealed: Node) -> None:
