@@ -40,7 +40,8 @@ class Record:
     """See the module's text. ``set_time`` and ``chain`` (time of the chain's full) are stamps, or None where no set was
     made or read; ``mode`` is full or incremental for backups, and None for one that found the source unchanged and made
     no set: then ``set_time`` names the point that still stands; ``files`` and ``bytes`` count the source or the restored
-    tree; ``warnings`` are duplicity's codes with their counts; ``witness`` names the witness object."""
+    tree; ``warnings`` are duplicity's codes with their counts; ``witness`` names the witness object; ``as_of``: the store was
+    read as it was at that time."""
 
     operation: str
     outcome: str
@@ -60,11 +61,15 @@ class Record:
     versions: dict[str, str] = field(default_factory=lambda: {"engine": VERSION, "duplicity": DUPLICITY_VERSION})
     objects: list[Object] = field(default_factory=list)
     witness: str | None = None
+    as_of: str | None = None
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, t.Any]:
-        """The record as plain data."""
-        return asdict(self)
+        """The record as plain data; ``as_of`` is there only if it is a time."""
+        values = asdict(self)
+        if self.as_of is None:
+            del values["as_of"]
+        return values
 
     @property
     def moment(self) -> datetime:
@@ -142,6 +147,7 @@ _KINDS: dict[str, Check] = {
     ),
     "objects": lambda value: isinstance(value, list),
     "witness": _or_none(_is_text),
+    "as_of": _or_none(_is_stamp),
 }
 _OBJECT_KINDS: dict[str, Check] = {
     "name": _is_text,
@@ -168,6 +174,7 @@ def parse(data: bytes, where: str) -> Record:
             raise LifeboatError(
                 f"{where} has schema {values['schema']!r}, this engine reads {SCHEMA}: use a newer engine."
             )
+        values.setdefault("as_of", None)
         _check_kinds(values, _KINDS)
         for item in values["objects"]:
             _check_kinds(item, _OBJECT_KINDS)

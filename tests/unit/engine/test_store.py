@@ -331,7 +331,9 @@ def test_a_bucket_reads_and_deletes_versions(bucket: tuple[store.S3Store, Stubbe
         },
     )
     (refused,) = found.delete_versions([("x", "7"), ("y", "8")])
-    assert refused.startswith("cannot delete 'nodes/n1/y' (version 8) in s3://b: the store answered AccessDenied; Object")
+    assert refused.startswith(
+        "cannot delete 'nodes/n1/y' (version 8) in s3://b: the store answered AccessDenied; Object"
+    )
     assert refused.endswith("; Object Lock holds it until its retention ends.")
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.engine.versioned import Bucket, at
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import versions
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, ObjectStore, open_store
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store_as_of import AsOf
-
-from tests.unit.engine.versioned import Bucket, at
 
 
 def bucket_of(names: dict[str, list[str]]) -> Bucket:
