@@ -193,17 +193,27 @@ def read_all(store: ObjectStore, prefix: str, *, readers: int = 8) -> tuple[list
     """All records below ``prefix``, oldest first, and a sentence for each that cannot be read. ``readers`` at a time:
     a store is as far away as its round trips are long."""
 
+    names = {item.name: None for item in store.list(prefix) if item.name.endswith(".json")}
+    records, complaints = read_these(store, names, readers=readers)
+    return sorted(records.values(), key=lambda record: record.started), complaints
+
+
+def read_these(
+    store: ObjectStore, names: t.Mapping[str, str | None], *, readers: int = 8
+) -> tuple[dict[str, Record], list[str]]:
+    """The records of these names, each in the version that is given with it (None: the current one), and a sentence for
+    each that cannot be read."""
+
     def one(name: str) -> Record | str:
         try:
-            return parse(store.read(name), name)
+            return parse(b"".join(store.stream(name, version_id=names[name])), name)
         except LifeboatError as error:
             return str(error)
 
-    names = [item.name for item in store.list(prefix) if item.name.endswith(".json")]
     with ThreadPoolExecutor(readers) as pool:
-        found = list(pool.map(one, names))
-    records = [item for item in found if isinstance(item, Record)]
-    return sorted(records, key=lambda record: record.started), [item for item in found if isinstance(item, str)]
+        found = dict(zip(names, pool.map(one, names), strict=True))
+    records = {name: item for name, item in found.items() if isinstance(item, Record)}
+    return records, [item for item in found.values() if isinstance(item, str)]
 
 
 def of_point(store: ObjectStore, prefix: str, set_time: str) -> tuple[Record | None, list[str]]:
