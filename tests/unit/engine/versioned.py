@@ -84,6 +84,10 @@ class Bucket:
             self.hide(name, self.clock)
         return []
 
+    def copy_version(self, name: str, version_id: str) -> None:
+        self.calls.append(("copy_version", (name, version_id)))
+        self.put(name, self.data[version_id], self.clock)
+
     def delete_versions(self, pairs: Sequence[tuple[str, str]]) -> Sentences:
         self.calls.append(("delete_versions", list(pairs)))
         refused = []
