@@ -304,6 +304,29 @@ def _told(item: Version | None) -> str:
     return f"{item.bytes} bytes of {stamp(item.modified)} ({item.checksum})"
 
 
+def summary(outcomes: t.Sequence[Outcome]) -> str:
+    """One sentence for all."""
+    failed = [item for item in outcomes if item.failure]
+    if failed:
+        return f"{len(failed)} of {len(outcomes)} profile(s) are not repaired: {failed[0].failure}"
+    if not any(item.changed for item in outcomes):
+        return "Everything is as it was then; there is nothing to repair."
+    removed, copied = sum(item.removed for item in outcomes), sum(item.copied for item in outcomes)
+    back = sum(item.back_count for item in outcomes)
+    again = f", {copied} stored once more" if copied else ""
+    if any(item.check for item in outcomes):
+        return (
+            f"{removed} version(s) would be removed, so that the good versions of {back} object(s) are current again."
+        )
+    return f"{removed} version(s) removed{again}; the good versions of {back} object(s) are current again."
+
+
+def diff(outcomes: t.Sequence[Outcome]) -> dict[str, str]:
+    """What a plain reader finds before and after, a line for each object."""
+    texts = {side: [line for item in outcomes for line in getattr(item, side)] for side in ("before", "after")}
+    return {side: "".join(f"{line}\n" for line in lines) for side, lines in texts.items()}
+
+
 def table(rows: t.Sequence[t.Mapping[str, t.Any]]) -> str:
     """The outcomes as text, failures first."""
     head = ("node", "profile", "state", "good again", "versions removed", "stored again", "new since then")
