@@ -123,6 +123,13 @@ options:
       - The newest point not after this time. UTC stamp (V(20261123T021500Z)), ISO 8601, seconds since 1970, or how long ago
         (V(3D), V(12h)). Default is the newest.
     type: str
+  as_of:
+    description:
+      - Read the store as it was at this time, by the versions that were current then, whatever was overwritten or deleted since.
+        It takes the forms of O(time), which then means a point of those.
+      - For an V(s3://) bucket that keeps versions, and a key that may see them, such as the restorer's.
+      - Stock duplicity reads no versions, so for it the chain is first fetched to a private folder beside O(dest).
+    type: str
   replace:
     description:
       - What may become of an O(dest) that exists and differs from the restore point. One that equals it is left alone.
@@ -253,6 +260,14 @@ EXAMPLES = r"""
     replace: true
   diff: true
 
+- name: Restore what an intruder has overwritten since Monday noon
+  lifeboat.fleet.duplicity:
+    operation: restore
+    target: s3://lifeboat/nodes/web1/repo/site
+    store: {credentials_file: /root/restorer.ini}
+    dest: /srv/www.restored
+    as_of: "2026-11-23T12:00:00Z"
+
 - name: Was anything changed since the last backup?
   lifeboat.fleet.duplicity:
     operation: verify
@@ -353,8 +368,8 @@ RUNNING = {
 # What each operation takes, beside the options that all of them have.
 OPTIONS = {
     "backup": ("source", *SELECTING, *RUNNING, "mode"),
-    "restore": ("dest", "path", "select", "time", "replace", "referee"),
-    "verify": ("dest", "time", "compare_data", "source", *SELECTING),
+    "restore": ("dest", "path", "select", "time", "as_of", "replace", "referee"),
+    "verify": ("dest", "time", "as_of", "compare_data", "source", *SELECTING),
     "prune": ("keep_days", "keep_chains", "keep_points", "incomplete_days"),
     "cleanup": ("incomplete_days",),
 }
@@ -381,6 +396,7 @@ def argument_spec():
         "dest": {"type": "path"},
         "path": {"type": "str"},
         "time": {"type": "str"},
+        "as_of": {"type": "str"},
         "replace": {"type": "str", "choices": ["false", "true", "in_place"], "default": "false"},
         "engine": {"type": "str", "choices": ["auto", "fast", "duplicity"], "default": "auto"},
         "referee": {"type": "bool", "default": False},

@@ -25,6 +25,11 @@ options:
   time:
     description: With O(files), the newest point not after this time, in the forms of M(lifeboat.fleet.duplicity).
     type: str
+  as_of:
+    description:
+      - Tell what the store held at this time, by the versions that were current then. Takes the forms of O(time).
+      - For an V(s3://) bucket that keeps versions, and a key that may see them, such as the restorer's.
+    type: str
   path:
     description: With O(files), only what is at or below this path of the source.
     type: str
@@ -149,6 +154,11 @@ foreign:
   elements: str
   returned: without O(files)
   sample: []
+as_of:
+  description: The time as of which the store was read.
+  type: str
+  returned: with O(as_of), without O(files)
+  sample: 20261123T120000Z
 msg:
   description: One sentence.
   type: str
@@ -166,6 +176,7 @@ def argument_spec():
         "store": STORE,
         "files": {"type": "bool", "default": False},
         "time": {"type": "str"},
+        "as_of": {"type": "str"},
         "path": {"type": "str"},
         "encryption": {"type": "dict", "options": {"private_key": {"type": "str", "no_log": True}}},
     }
@@ -178,7 +189,7 @@ def main():
         required_one_of=[("profile", "target")],
         mutually_exclusive=[("profile", "target")],
     )
-    keys = ("profile", "target", "store", "files", "time", "path", "encryption")
+    keys = ("profile", "target", "store", "files", "time", "as_of", "path", "encryption")
     ask(module, request(module.params, keys, operation="info"))
 
 

@@ -11,6 +11,8 @@ short_description: State of a fleet's backups, read from the store
 description:
   - Reads the records and listings of all wanted profiles from the store, holds them against the inventory, and judges
     each of them.
+  - It reads the versions that the bucket keeps as well. A stored object that was overwritten by other content, or hidden by
+    a delete marker, is an alarm, unless a crashed backup had left its set unfinished.
   - Runs on the controller with a read-only key. No node is contacted, nothing is decrypted.
 version_added: 0.1.0
 author: Lifeboat contributors (@lifeboat)
@@ -23,6 +25,11 @@ options:
     description: Age in hours that the newest restore point of a profile may have.
     type: float
     default: 26
+  accepted:
+    description:
+      - What was done to stored objects until this time is no alarm any more. Forms as O(lifeboat.fleet.duplicity#module:time).
+      - Better bring back the good versions (M(lifeboat.fleet.fleet_repair)), which ends the alarm too.
+    type: str
 attributes:
   check_mode:
     support: full
@@ -43,7 +50,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 rows:
-  description: One entry per wanted profile of a node.
+  description:
+    - One entry per wanted profile of a node. C(state) is C(ok), C(stale), C(failed), C(tampered), C(damaged), C(unreadable) or
+      C(never), C(reason) a sentence unless it is C(ok).
+    - C(alarms) are the first 20 changes of stored objects, each with C(object), C(what) (C(overwritten) or C(hidden)), C(time)
+      and C(version_id).
   type: list
   elements: dict
   returned: always
@@ -74,9 +85,10 @@ def work(module: AnsibleModule) -> Arguments:
     place = location(module.params["store"], module.params["credentials"])
     drilled = fleet.drilled(ledger.read_all(open_store(place), "drill"))
     now = times.now()
+    accepted = times.parse_time(module.params["accepted"], "accepted") if module.params["accepted"] else None
     rows = [
-        fleet.status(corner, now, module.params["rpo_hours"], drilled.get(corner.wanted)).to_dict()
-        for corner in fleet.read(place, wanted(module.params))
+        fleet.status(corner, now, module.params["rpo_hours"], drilled.get(corner.wanted), accepted).to_dict()
+        for corner in fleet.read(place, wanted(module.params), history=True)
     ]
     behind = sum(1 for row in rows if row["state"] != "ok")
     return {"changed": False, "rows": rows, "behind": behind, "table": report.status_table(rows)}
@@ -84,7 +96,7 @@ def work(module: AnsibleModule) -> Arguments:
 
 def main() -> t.NoReturn:
     """The module's entry point."""
-    spec = reader_spec(rpo_hours={"type": "float", "default": 26.0})
+    spec = reader_spec(rpo_hours={"type": "float", "default": 26.0}, accepted={"type": "str"})
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
 
 

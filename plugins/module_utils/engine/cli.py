@@ -119,7 +119,8 @@ def _row(name: str) -> dict[str, t.Any]:
 
 
 def _points(arguments: argparse.Namespace) -> int:
-    answer = request.handle({"engine": VERSION, "operation": "info", "profile": arguments.profile})
+    asked = {"engine": VERSION, "operation": "info", "profile": arguments.profile, "as_of": arguments.as_of}
+    answer = request.handle(asked)
     if arguments.as_json:
         return _show(answer, as_json=True)
     for point in answer["points"]:
@@ -137,7 +138,8 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 
 def _ask(arguments: argparse.Namespace, operation: str, **more: t.Any) -> dict[str, t.Any]:
-    values = {"engine": VERSION, "operation": operation, "profile": arguments.profile, "time": arguments.time, **more}
+    values = {"engine": VERSION, "operation": operation, "profile": arguments.profile, **more}
+    values |= {"time": arguments.time, "as_of": arguments.as_of}
     if arguments.key_fd is not None:
         try:
             with open(arguments.key_fd, encoding="ascii") as handle:

@@ -87,6 +87,12 @@ def parser(actions: t.Mapping[str, Verb]) -> argparse.ArgumentParser:
     verify.add_argument("--dest", help="a restored tree to compare with what the node recorded")
     verify.add_argument("--live", action="store_true", help="compare with the live source")
     files.add_argument("--path", help="only what is at or below this path of the source")
+    for each in (points, restore, verify, files):
+        each.add_argument(
+            "--as-of",
+            metavar="TIME",
+            help="read the store as it was then, whatever was overwritten or deleted since (needs a key that sees versions)",
+        )
     for each in (restore, verify, files):
         each.add_argument("--time", help="the newest point not after this: 20261123T021500Z, ISO 8601, 3D, 12h")
         each.add_argument("--key-fd", type=int, metavar="FD", help="descriptor to read the node's private key from")

@@ -14,6 +14,7 @@ from datetime import datetime
 from . import command, machine_log, outcome, reading, witness
 from .errors import LifeboatError
 from .reading import Limits, Origin
+from .store import Location
 
 # INFO 10, extra: <mtime's stamp> '<escaped path>' <type>  (duplicity 3.2.1, dup_main.py: list_current)
 _LINE = re.compile(r"(?P<mtime>\S+) '(?P<path>.*)' (?P<type>\S+)", re.DOTALL)
@@ -38,10 +39,12 @@ def of(origin: Origin, moment: datetime | None, limits: Limits | None = None) ->
     _chain, point = reading.locate(origin.repository, moment)
     with tempfile.TemporaryDirectory(prefix="lifeboat-files-") as room:
 
-        def build(work: command.Workspace) -> tuple[str, ...]:
-            return command.list_files(origin.repository, point.time, work, encrypted=origin.encrypted)
+        def build(work: command.Workspace, place: Location) -> tuple[str, ...]:
+            return command.list_files(place, point.time, work, encrypted=origin.encrypted)
 
-        finished = reading.duplicity(origin, room, build, limits or Limits())
+        finished = reading.duplicity(
+            origin, point.time, room, build, limits or Limits(), parts=("manifest", "signature")
+        )
     verdict = outcome.decide(finished)
     if verdict.outcome is outcome.Outcome.FAILED:
         raise LifeboatError(f"cannot list the files of {point.time}: {verdict.failure}")

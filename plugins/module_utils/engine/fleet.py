@@ -9,12 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
-from . import chains, record
+from . import chains, record, tampering
 from .errors import LifeboatError
 from .record import Record
 from .store import Location, ObjectStore, open_store
+from .tampering import Alarm
 from .times import parse_stamp
 
+_ALARMS = 20  # that a row shows
+_CHANGED = 200  # records of one profile that are read in their first version
 _READERS = 16  # requests under way; boto3's pool holds as many connections
 
 
@@ -28,12 +31,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Corner:
-    """What the store holds for one profile of a node. ``complaints`` are sentences about what cannot be read."""
+    """What the store holds for one profile of a node. ``complaints`` are sentences about what cannot be read; ``alarms``,
+    where the history was read, what was done to stored objects afterwards, and ``unjudged`` how many more of them changed."""
 
     wanted: Wanted
     records: list[Record] = field(default_factory=list)
     collection: chains.Collection = field(default_factory=lambda: chains.Collection([], [], []))
     complaints: list[str] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
+    unjudged: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the fleet's status. ``state``: ok, stale, failed, damaged, unreadable or never; ``reason`` is a
+    """One line of the fleet's status. ``state``: ok, stale, failed, tampered, damaged, unreadable or never; ``reason`` is a
     sentence unless it is ok. ``age_hours`` is since the newest point, or since a later run found the source unchanged;
-    ``chain_length`` counts the sets to be read for the newest point."""
+    ``chain_length`` counts the sets to be read for the newest point. ``alarms`` are the first of what was done to stored
+    objects, whatever the state."""
 
     node: str
     profile: str
@@ -68,17 +75,44 @@ class Row:
     bytes: int = 0
     stored: int = 0
     drilled: str | None = None
+    alarms: list[dict[str, str]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, t.Any]:
         """The row as plain data."""
         return asdict(self)
 
 
-def read(location: Location, wanted: t.Sequence[Wanted]) -> list[Corner]:
-    """Read the corners of all wanted profiles, several at a time. ``location`` is the bucket."""
+def read(location: Location, wanted: t.Sequence[Wanted], *, history: bool = False) -> list[Corner]:
+    """Read the corners of all wanted profiles, several at a time. ``location`` is the bucket. With ``history`` its versions
+    are listed instead of its objects, for alarms."""
     store = open_store(location)
+    one = _read_history if history else _read_one
     with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(lambda item: _read_one(store, item), wanted))
+        return list(pool.map(lambda item: one(store, item), wanted))
+
+
+def _read_history(store: ObjectStore, wanted: Wanted) -> Corner:
+    try:
+        prefix = f"nodes/{wanted.node}/records/{wanted.profile}/"
+        kept = tampering.read(store.list_versions(prefix), prefix)
+        names = [item.name for item in kept.current if item.name.endswith(".json")]
+        recorded, complaints = record.read_these(store, {prefix + name: None for name in names}, readers=1)
+        changed = [name for name in kept.changes if name.endswith(".json")][:_CHANGED]
+        versions = {prefix + name: kept.original[name].version_id for name in changed}
+        originals = record.read_these(store, versions, readers=1)[0]
+        prefix = f"nodes/{wanted.node}/repo/{wanted.profile}/"
+        repository = tampering.read(store.list_versions(prefix), prefix)
+    except LifeboatError as error:
+        return Corner(wanted, complaints=[str(error)])
+    trusted = {name.rpartition("/")[2]: entry for name, entry in (recorded | originals).items()}
+    return Corner(
+        wanted,
+        sorted((entry for entry in recorded.values() if _is_own(entry, wanted)), key=lambda entry: entry.started),
+        chains.collect(repository.current),
+        complaints,
+        tampering.alarms(repository, kept, trusted),
+        kept.omitted + repository.omitted,
+    )
 
 
 def _read_one(store: ObjectStore, wanted: Wanted) -> Corner:
@@ -152,8 +186,26 @@ def _covered(records: t.Iterable[Record], newest: Record) -> datetime:
     return max([newest.moment, *(parse_stamp(r.started) for r in looks if r.set_time == newest.set_time)])
 
 
-def status(corner: Corner, moment: datetime, rpo_hours: float, drilled: str | None = None) -> Row:
-    """Judge one profile of one node. ``drilled``: time of the newest point that passed a drill."""
+def status(
+    corner: Corner,
+    moment: datetime,
+    rpo_hours: float,
+    drilled: str | None = None,
+    accepted: datetime | None = None,
+) -> Row:
+    """Judge one profile of one node. ``drilled``: time of the newest point that passed a drill. What was done to stored
+    objects until ``accepted`` is no alarm any more."""
+    row = _judged(corner, moment, rpo_hours, drilled)
+    alarms = [item for item in corner.alarms if accepted is None or item.time > accepted]
+    if not alarms and not corner.unjudged:
+        return row
+    row = replace(row, alarms=[item.to_dict() for item in alarms[:_ALARMS]])
+    if row.state in ("damaged", "unreadable"):  # says what is lost now
+        return row
+    return replace(row, state="tampered", reason=tampering.advice(alarms, corner.wanted.node, corner.unjudged))
+
+
+def _judged(corner: Corner, moment: datetime, rpo_hours: float, drilled: str | None) -> Row:
     wanted = corner.wanted
     recorded = record.points(corner.records)
     row = Row(wanted.node, wanted.profile, "never", drilled=drilled, points=len(recorded))

@@ -20,6 +20,7 @@ from .errors import LifeboatError, Refused
 from .reading import Origin
 from .record import Record
 from .result import Result
+from .store import Location
 from .times import now, parse_stamp
 
 if t.TYPE_CHECKING:
@@ -48,9 +49,9 @@ def run(
     try:
         _clear(tree, kinds)
 
-        def build(work: command.Workspace) -> tuple[str, ...]:
+        def build(work: command.Workspace, place: Location) -> tuple[str, ...]:
             return command.restore(
-                origin.repository,
+                place,
                 point[1],
                 tree,
                 work,
@@ -62,7 +63,8 @@ def run(
             reporter.phase("restoring")
         else:
             reporter.phase("restoring", files=expected.files, size=expected.bytes)
-        finished = reading.duplicity(origin, os.path.join(room, "work"), build, wish.limits, keep=[held], onto=True)
+        work = os.path.join(room, "work")
+        finished = reading.duplicity(origin, point[1], work, build, wish.limits, keep=[held], onto=True)
         verdict = outcome.decide(finished)
         entry = reading.entry("restore", origin, point, started, finished, verdict)
         failure = verdict.failure if verdict.outcome is outcome.Outcome.FAILED else None
@@ -74,7 +76,9 @@ def run(
     finally:
         os.close(held)
     extra = {"diff": differences.diff(found or [], tree, f"restore point {point[1]}")} if wish.diff else {}
-    return Result(entry, True, f"Restored {entry.files} files of {point[1]} in place at {tree}.", extra=extra)
+    return Result(
+        entry, True, f"Restored {entry.files} files of {point[1]}{origin.then} in place at {tree}.", extra=extra
+    )
 
 
 def _kinds(origin: Origin, wish: Wish, time: str, expected: witness.Witness | None) -> dict[bytes, str]:

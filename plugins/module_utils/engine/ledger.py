@@ -19,6 +19,7 @@ from .once import write_once
 from .policies import check_node_id
 from .store import ObjectStore
 from .times import parse_stamp, stamp
+from .versions import Version
 
 Entry = dict[str, t.Any]
 
@@ -72,6 +73,39 @@ def drill(
     }
 
 
+def repair(
+    moment: datetime,
+    node: str,
+    *,
+    profile: str,
+    as_of: datetime,
+    part: int,
+    versions: t.Sequence[t.Mapping[str, t.Any]],
+) -> Entry:
+    """These ``versions`` (:func:`version`) are about to be removed, so that what was current ``as_of`` is so again; what the
+    store then refuses is still in its listing. ``part`` counts the entries of one repair of a profile from 1."""
+    if not 1 <= len(versions) <= 1000:
+        raise Refused(f"a repair's ledger entry names 1 to 1000 versions, not {len(versions)}.")
+    return _entry("repair", moment, node) | {
+        "profile": profile,
+        "as_of": stamp(as_of),
+        "part": part,
+        "versions": list(versions),
+    }
+
+
+def version(item: Version) -> Entry:
+    """One version of an object, or a delete marker, as evidence."""
+    return {
+        "object": item.name,
+        "version_id": item.version_id,
+        "modified": stamp(item.modified),
+        "bytes": item.bytes,
+        "checksum": item.checksum,
+        "marker": item.marker,
+    }
+
+
 def _entry(kind: str, moment: datetime, node: str) -> Entry:
     return {"schema": SCHEMA, "kind": kind, "time": stamp(moment), "node": check_node_id(node)}
 
@@ -79,9 +113,15 @@ def _entry(kind: str, moment: datetime, node: str) -> Entry:
 def name(entry: Entry) -> str:
     """The entry's object name. The detail keeps entries of the same second apart: claims of two machines, and the
     points of a node that one drill tries."""
-    of_drill = entry["kind"] == "drill"
-    detail = f"{entry['profile']}-{entry['point'] or 'none'}" if of_drill else entry["machine"][:12]
+    detail = _DETAILS[entry["kind"]](entry)
     return f"{_FOLDER}{entry['kind']}/{entry['node']}/{entry['time']}-{detail}.json"
+
+
+_DETAILS: dict[str, t.Callable[[Entry], str]] = {
+    "identity": lambda entry: str(entry["machine"][:12]),
+    "drill": lambda entry: f"{entry['profile']}-{entry['point'] or 'none'}",
+    "repair": lambda entry: f"{entry['profile']}-{entry['part']:04}",
+}
 
 
 def encode(entry: Entry) -> bytes:

@@ -44,6 +44,7 @@ def run(origin: Origin, corner: Location, set_time: str, tree: str) -> Result:
         files=comparison.files,
         bytes=comparison.bytes,
         failure=failure,
+        as_of=origin.as_of,
     )
     extra = {
         "comparison": {

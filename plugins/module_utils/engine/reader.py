@@ -15,6 +15,7 @@ from . import chains, command, fast, outcome, reading, reporter
 from .errors import LifeboatError, UnknownFormat
 from .reading import Limits, Origin
 from .record import Record
+from .store import Location
 from .times import now
 
 AUTO, FAST, DUPLICITY = READERS = ("auto", "fast", "duplicity")
@@ -72,9 +73,9 @@ class Reader:
     def by_duplicity(self, tree: str) -> Read:
         """The same by stock duplicity."""
 
-        def build(work: command.Workspace) -> tuple[str, ...]:
+        def build(work: command.Workspace, place: Location) -> tuple[str, ...]:
             return command.restore(
-                self.origin.repository,
+                place,
                 self.point.time,
                 tree,
                 work,
@@ -84,7 +85,7 @@ class Reader:
             )
 
         started = now()
-        finished = reading.duplicity(self.origin, self.room, build, self.limits, keep=[self.held])
+        finished = reading.duplicity(self.origin, self.point.time, self.room, build, self.limits, keep=[self.held])
         verdict = outcome.decide(finished)
         entry = reading.entry("restore", self.origin, self._times, started, finished, verdict)
         return Read(entry, outcome.detail(finished) if verdict.failure else "")

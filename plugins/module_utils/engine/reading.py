@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from . import chains, command, execute, outcome, record, reporter
+from . import chains, command, execute, outcome, record, reporter, spooled
+from .errors import LifeboatError
 from .keyring import Keyring
 from .record import Record
 from .store import Location, open_store
 from .times import stamp
 
-Build = t.Callable[[command.Workspace], tuple[str, ...]]
+# From a workspace, and the place where duplicity finds the repository, to its arguments
+Build = t.Callable[[command.Workspace, Location], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,16 @@ class Origin:
     def encrypted(self) -> bool:
         return self.private_key is not None
 
+    @property
+    def as_of(self) -> str | None:
+        """The time as of which it is read, as a stamp; None for what is there now."""
+        return stamp(self.repository.as_of) if self.repository.as_of else None
+
+    @property
+    def then(self) -> str:
+        """The same as part of a sentence, or nothing."""
+        return f" (the store as of {self.as_of})" if self.as_of else ""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -43,8 +55,15 @@ class Limits:
 
 
 def locate(repository: Location, moment: datetime | None) -> tuple[chains.Chain, chains.BackupSet]:
-    """The point that is meant, judged by what the store holds now and never by a cache (facts: guards 1, 2, 11)."""
-    return chains.choose_point(chains.collect(open_store(repository).list()), moment)
+    """The point that is meant, judged by what the store holds (or held at ``repository.as_of``) and never by a cache
+    (facts: guards 1, 2, 11)."""
+    collection = chains.collect(open_store(repository).list())
+    if repository.as_of is not None and not collection.chains:
+        raise LifeboatError(
+            f"the store held no backup here at {stamp(repository.as_of)}: choose a later as_of; what was overwritten or "
+            "deleted is kept for the bucket's noncurrent days only."
+        )
+    return chains.choose_point(collection, moment)
 
 
 @contextmanager
@@ -66,15 +85,23 @@ def opened(origin: Origin, room: str) -> t.Iterator[command.Workspace]:
 
 
 def duplicity(
-    origin: Origin, room: str, build: Build, limits: Limits, keep: t.Sequence[int] = (), *, onto: bool = False
+    origin: Origin,
+    time: str,
+    room: str,
+    build: Build,
+    limits: Limits,
+    keep: t.Sequence[int] = (),
+    *,
+    onto: bool = False,
+    parts: t.Collection[str] = spooled.PARTS,
 ) -> execute.Finished:
-    """Run what ``build`` makes of a fresh workspace in ``room``; ``keep`` are descriptors handed on; ``onto``: a restore
-    may go onto a folder that holds something."""
-    with opened(origin, room) as work:
+    """Run what ``build`` makes of a fresh workspace in ``room`` to read the point ``time``; ``keep`` are descriptors handed
+    on; ``onto``: a restore may go onto a folder that holds something; ``parts``: which objects of the chain it needs."""
+    with spooled.local(origin.repository, time, room, parts) as place, opened(origin, room) as work:
         work = replace(work, onto=onto)
         finished = execute.run(
-            build(work),
-            command.environment(origin.repository, work, os.environ),
+            build(work, place),
+            command.environment(place, work, os.environ),
             log=work.log,
             timeout=limits.timeout,
             stall_timeout=limits.stall_timeout,
@@ -105,12 +132,12 @@ def entry(
         failure=verdict.failure,
         exit_code=finished.exit_code,
         warnings=record.warnings_of(finished.events),
+        as_of=origin.as_of,
     )
 
 
 def plain(operation: str, origin: Origin, point: tuple[str, str], started: datetime) -> Record:
     """The record of an operation that ended well without duplicity, just now."""
     seconds = round((datetime.now(started.tzinfo) - started).total_seconds(), 3)
-    return Record(
-        operation, "ok", stamp(started), seconds, origin.node, origin.profile, chain=point[0], set_time=point[1]
-    )
+    made = Record(operation, "ok", stamp(started), seconds, origin.node, origin.profile, as_of=origin.as_of)
+    return replace(made, chain=point[0], set_time=point[1])

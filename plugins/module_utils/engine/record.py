@@ -40,7 +40,8 @@ class Record:
     """See the module's text. ``set_time`` and ``chain`` (time of the chain's full) are stamps, or None where no set was
     made or read; ``mode`` is full or incremental for backups, and None for one that found the source unchanged and made
     no set: then ``set_time`` names the point that still stands; ``files`` and ``bytes`` count the source or the restored
-    tree; ``warnings`` are duplicity's codes with their counts; ``witness`` names the witness object."""
+    tree; ``warnings`` are duplicity's codes with their counts; ``witness`` names the witness object; ``as_of``: the store was
+    read as it was at that time."""
 
     operation: str
     outcome: str
@@ -60,11 +61,15 @@ class Record:
     versions: dict[str, str] = field(default_factory=lambda: {"engine": VERSION, "duplicity": DUPLICITY_VERSION})
     objects: list[Object] = field(default_factory=list)
     witness: str | None = None
+    as_of: str | None = None
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, t.Any]:
-        """The record as plain data."""
-        return asdict(self)
+        """The record as plain data; ``as_of`` is there only if it is a time."""
+        values = asdict(self)
+        if self.as_of is None:
+            del values["as_of"]
+        return values
 
     @property
     def moment(self) -> datetime:
@@ -142,6 +147,7 @@ _KINDS: dict[str, Check] = {
     ),
     "objects": lambda value: isinstance(value, list),
     "witness": _or_none(_is_text),
+    "as_of": _or_none(_is_stamp),
 }
 _OBJECT_KINDS: dict[str, Check] = {
     "name": _is_text,
@@ -168,6 +174,7 @@ def parse(data: bytes, where: str) -> Record:
             raise LifeboatError(
                 f"{where} has schema {values['schema']!r}, this engine reads {SCHEMA}: use a newer engine."
             )
+        values.setdefault("as_of", None)
         _check_kinds(values, _KINDS)
         for item in values["objects"]:
             _check_kinds(item, _OBJECT_KINDS)
@@ -186,17 +193,27 @@ def read_all(store: ObjectStore, prefix: str, *, readers: int = 8) -> tuple[list
     """All records below ``prefix``, oldest first, and a sentence for each that cannot be read. ``readers`` at a time:
     a store is as far away as its round trips are long."""
 
+    names = {item.name: None for item in store.list(prefix) if item.name.endswith(".json")}
+    records, complaints = read_these(store, names, readers=readers)
+    return sorted(records.values(), key=lambda record: record.started), complaints
+
+
+def read_these(
+    store: ObjectStore, names: t.Mapping[str, str | None], *, readers: int = 8
+) -> tuple[dict[str, Record], list[str]]:
+    """The records of these names, each in the version that is given with it (None: the current one), and a sentence for
+    each that cannot be read."""
+
     def one(name: str) -> Record | str:
         try:
-            return parse(store.read(name), name)
+            return parse(b"".join(store.stream(name, version_id=names[name])), name)
         except LifeboatError as error:
             return str(error)
 
-    names = [item.name for item in store.list(prefix) if item.name.endswith(".json")]
     with ThreadPoolExecutor(readers) as pool:
-        found = list(pool.map(one, names))
-    records = [item for item in found if isinstance(item, Record)]
-    return sorted(records, key=lambda record: record.started), [item for item in found if isinstance(item, str)]
+        found = dict(zip(names, pool.map(one, names), strict=True))
+    records = {name: item for name, item in found.items() if isinstance(item, Record)}
+    return records, [item for item in found.values() if isinstance(item, str)]
 
 
 def of_point(store: ObjectStore, prefix: str, set_time: str) -> tuple[Record | None, list[str]]:

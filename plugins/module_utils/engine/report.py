@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 SCHEMA = 1
+_SHOWN = 5  # alarms of one profile in the table
 LEVEL = "L3"  # restored whole elsewhere, and equal to the witness
 
 Restore = dict[str, t.Any]
@@ -147,7 +148,7 @@ def age(seconds: float) -> str:
 
 def status_table(rows: t.Sequence[t.Mapping[str, t.Any]]) -> str:
     """The fleet's status as a table, worst first."""
-    order = {"never": 0, "unreadable": 1, "damaged": 2, "failed": 3, "stale": 4, "ok": 5}
+    order = {"never": 0, "unreadable": 1, "damaged": 2, "tampered": 3, "failed": 4, "stale": 5, "ok": 6}
     head = (
         "node",
         "profile",
@@ -176,4 +177,12 @@ def status_table(rows: t.Sequence[t.Mapping[str, t.Any]]) -> str:
         for row in sorted(rows, key=lambda row: (order[row["state"]], row["node"], row["profile"]))
     ]
     reasons = [f"{row['node']}/{row['profile']}: {row['reason']}" for row in rows if row["reason"]]
-    return "\n".join([columns(head, body), *reasons])
+    return "\n".join([columns(head, body), *reasons, *(line for row in rows for line in _alarms(row))])
+
+
+def _alarms(row: t.Mapping[str, t.Any]) -> list[str]:
+    """The first few of what was done to a profile's stored objects."""
+    found = row.get("alarms") or []
+    where = f"{row['node']}/{row['profile']}"
+    lines = [f"{where}: ALARM: {item['object']} was {item['what']} at {item['time']}" for item in found[:_SHOWN]]
+    return lines + ([f"{where}: ALARM: and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else [])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from dataclasses import replace
 from datetime import timedelta
 
 from . import (
@@ -45,11 +46,11 @@ from .target import Values
 
 _KEYS = {
     "backup": {"mode", *profile.FIELDS} - {"node", "store", "fingerprint", "timeout", "stall_timeout"},
-    "restore": {"dest", "path", "select", "time", "replace", "reader", "referee", "diff"},
-    "verify": {"dest", "time", "compare_data", "source", *profile.SELECTING},
+    "restore": {"dest", "path", "select", "time", "as_of", "replace", "reader", "referee", "diff"},
+    "verify": {"dest", "time", "as_of", "compare_data", "source", *profile.SELECTING},
     "prune": {"keep_days", "keep_chains", "keep_points", "incomplete_days"},
     "cleanup": {"incomplete_days"},
-    "info": {"files", "path", "time"},
+    "info": {"files", "path", "time", "as_of"},
 }
 _COMMON = {
     "engine",
@@ -124,9 +125,8 @@ def _info(values: Values, layout: Layout) -> dict[str, t.Any]:
             raise Refused(f"'{key}' belongs to a list of files: set files to true.")
     if "profile" in values:
         settings = profile.load(values["profile"], layout)
-        return _described(
-            settings.store, settings.name, settings.node, settings.full_period, settings.full_every_incrementals
-        )
+        store = replace(settings.store, as_of=target.as_of(values))
+        return _described(store, settings.name, settings.node, settings.full_period, settings.full_every_incrementals)
     with target.location(values) as location:
         corner = target.corner_of(location)
         if corner is None:
@@ -179,7 +179,12 @@ def _described(
     records, complaints = record.read_all(store, f"records/{name}/") if name else ([], [])
     described = info.describe(collection, records, times.now(), period, f"{node}/{name}", most)
     message = f"{len(described['points'])} restore point(s), the newest of {described['newest'] or 'never'}."
-    return {"failed": False, "changed": False, "msg": message, "warnings": complaints, **described}
+    answer = {"failed": False, "changed": False, "msg": message, "warnings": complaints, **described}
+    if corner.as_of is None:
+        return answer
+    then = times.stamp(corner.as_of)
+    # what was to come then is past
+    return answer | {"msg": f"As of {then}: {message}", "as_of": then, "next_full": None}
 
 
 def _would(message: str) -> dict[str, t.Any]:

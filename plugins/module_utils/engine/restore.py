@@ -22,6 +22,7 @@ from . import (
     reader,
     reading,
     reporter,
+    spooled,
     verify,
     witness,
 )
@@ -148,7 +149,9 @@ def _swap(
 ) -> Result:
     with destination.room(wish.destination) as (room, held):
         if recorded is not None and not wish.path and not wish.select:
-            destination.check_space(room, recorded.bytes, f"restore point {point.time}")
+            stock = wish.reader == reader.DUPLICITY or wish.referee
+            more = spooled.size(origin.repository, chain, point) if stock else 0
+            destination.check_space(room, recorded.bytes + more, f"restore point {point.time}")
         if wish.path or wish.select:
             reporter.phase("restoring")  # how much that is, is not known
         else:
@@ -172,7 +175,7 @@ def _swap(
             raise _differs(wish, point.time, found)
         extra = _diff(found if occupied or not wish.diff else _all(tree), wish, point.time)
         destination.put_in_place(tree, wish.destination)
-        message = f"Restored {files} files of {point.time} to {wish.destination}."
+        message = f"Restored {files} files of {point.time}{origin.then} to {wish.destination}."
         return Result(entry, True, message, warnings=read.warnings, extra=extra)
 
 
@@ -223,7 +226,7 @@ def _would(
         )
         return Result(entry, False, message)
     extra = {} if found is None else _diff(found, wish, point[1])
-    return Result(entry, True, f"{point[1]} would be restored to {wish.destination}.", extra=extra)
+    return Result(entry, True, f"{point[1]}{origin.then} would be restored to {wish.destination}.", extra=extra)
 
 
 def _all(tree: str) -> list[Difference]:

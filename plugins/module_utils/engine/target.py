@@ -13,8 +13,9 @@ import re
 import typing as t
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from . import private, profile
+from . import private, profile, times
 from .errors import Refused
 from .keyring import Keyring
 from .profile import Layout, Profile
@@ -69,6 +70,19 @@ def bare_profile(values: Values, location: Location, fingerprint: str | None) ->
     return replace(checked, node=checked.node or None, store=place, bare=corner is None, local=folder)
 
 
+def as_of(values: Values) -> datetime | None:
+    """The time as of which the store is to be read, if the request names one."""
+    wanted = values.get("as_of")
+    if wanted in (None, ""):
+        return None
+    moment = times.parse_time(str(wanted), "as_of")
+    if moment > times.now() + timedelta(hours=1):  # the store's clock may be ahead of ours, but no more than that
+        raise Refused(
+            f"as_of {times.stamp(moment)} lies in the future: give the last time at which the store was good."
+        )
+    return moment
+
+
 @contextmanager
 def origin(values: Values, layout: Layout) -> t.Iterator[tuple[Origin, Corner | None]]:
     """What to read, and the node's corner if the repository lies in one."""
@@ -83,6 +97,7 @@ def origin(values: Values, layout: Layout) -> t.Iterator[tuple[Origin, Corner | 
             )
         own_key = private_key if settings.fingerprint else None
         node = settings.node or ""  # an installed profile always names its node
+        settings = replace(settings, store=replace(settings.store, as_of=as_of(values)))
         yield Origin(settings.repository, own_key, node, settings.name), Corner(settings.store, node, settings.name)
         return
     with location(values) as place:
@@ -99,7 +114,7 @@ def location(values: Values) -> t.Iterator[Location]:
     url = check_url(values["target"])
     given = {key: value for key, value in values.get("store", {}).items() if value not in (None, "")}
     access, secret = given.pop("access_key", None), given.pop("secret_key", None)
-    place = profile.location({**given, "url": url})
+    place = replace(profile.location({**given, "url": url}), as_of=as_of(values))
     if place.scheme != "s3" or place.credentials_file:
         yield place
         return

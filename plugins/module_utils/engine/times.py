@@ -37,9 +37,9 @@ def parse_ago(text: str) -> timedelta:
     return timedelta(seconds=sum(int(n) * _SECONDS[unit] for n, unit in re.findall(r"([0-9]+)([smhDWMY])", text)))
 
 
-def parse_time(text: str) -> datetime:
-    """A moment given by a person: a stamp, ISO 8601 (UTC unless it says otherwise), seconds since 1970, or a span that
-    is counted back from now (``3D``)."""
+def parse_time(text: str, what: str = "time") -> datetime:
+    """A moment given by a person for the option ``what``: a stamp, ISO 8601 (UTC unless it says otherwise), seconds since
+    1970, or a span that is counted back from now (``3D``)."""
     text = text.strip()
     try:
         return now() - parse_ago(text)
@@ -56,7 +56,7 @@ def parse_time(text: str) -> datetime:
         moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
     except (ValueError, OverflowError):
         raise Refused(
-            f"time '{text}' is not understood: write 20261123T021500Z, 2026-11-23T02:15:00Z, seconds since 1970, or how "
+            f"{what} '{text}' is not understood: write 20261123T021500Z, 2026-11-23T02:15:00Z, seconds since 1970, or how "
             "long ago (3D, 12h)."
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

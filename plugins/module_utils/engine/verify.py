@@ -15,6 +15,7 @@ from . import command, differences, execute, expected, outcome, reading, reporte
 from .errors import Refused
 from .reading import Limits, Origin
 from .result import Result
+from .store import Location
 from .times import now
 from .witness import Difference
 
@@ -27,11 +28,11 @@ def scrub(origin: Origin, *, moment: datetime | None = None, limits: Limits | No
         empty = os.path.join(room, "empty")
         os.mkdir(empty)
 
-        def build(work: command.Workspace) -> tuple[str, ...]:
-            return command.verify(origin.repository, point.time, empty, work, encrypted=origin.encrypted)
+        def build(work: command.Workspace, place: Location) -> tuple[str, ...]:
+            return command.verify(place, point.time, empty, work, encrypted=origin.encrypted)
 
         expected.announce("verifying", origin, chain, point)
-        finished = reading.duplicity(origin, room, build, limits or Limits())
+        finished = reading.duplicity(origin, point.time, room, build, limits or Limits())
     verdict = judged(finished)
     entry = reading.entry("verify", origin, (chain.time, point.time), started, finished, verdict)
     if verdict.outcome is outcome.Outcome.FAILED:
@@ -87,9 +88,9 @@ def compare(
     """Run the comparison; nothing but temporary files is written. Exit code 1 without an ERROR means differences."""
     with tempfile.TemporaryDirectory(prefix="lifeboat-verify-") as room:
 
-        def build(work: command.Workspace) -> tuple[str, ...]:
+        def build(work: command.Workspace, place: Location) -> tuple[str, ...]:
             return command.verify(
-                origin.repository,
+                place,
                 time,
                 tree,
                 work,
@@ -100,5 +101,5 @@ def compare(
             )
 
         reporter.phase("comparing")
-        finished = reading.duplicity(origin, room, build, limits or Limits())
+        finished = reading.duplicity(origin, time, room, build, limits or Limits())
     return finished, differences.told(finished.events)

@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import ledger
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import FileStore, Location
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.versions import Version
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas/ledger_entry.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -47,7 +48,15 @@ def store(tmp_path: Path) -> FileStore:
     return FileStore(Location(f"file://{tmp_path}"))
 
 
-@pytest.mark.parametrize("entry", [identity(), drill(), drill(point=None, chain=None, level="L0", verdict="failed")])
+def repaired(count: int = 1) -> ledger.Entry:
+    versions = [ledger.version(Version("nodes/node1/repo/site/x", str(number), LATE, 3)) for number in range(count)]
+    return ledger.repair(LATE, "node1", profile="site", as_of=EARLY, part=2, versions=versions)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [identity(), drill(), drill(point=None, chain=None, level="L0", verdict="failed"), repaired(), repaired(1000)],
+)
 def test_built_entries_fit_the_schema(entry: ledger.Entry) -> None:
     VALIDATOR.validate(entry)
 
@@ -146,3 +155,10 @@ def test_the_first_machine_owns_the_id() -> None:
 def test_a_drill_entry_is_checked_when_built(change: dict[str, t.Any]) -> None:
     with pytest.raises(Refused):
         drill(**change)
+
+
+def test_a_repair_entry_names_some_versions_and_not_too_many() -> None:
+    assert ledger.name(repaired()).endswith("-site-0002.json")
+    for count in (0, 1001):
+        with pytest.raises(Refused, match=f"names 1 to 1000 versions, not {count}"):
+            repaired(count)

@@ -63,6 +63,8 @@ TAMPERED: list[Change] = [
     ("warnings", "many"),
     ("versions", None),
     ("witness", 5),
+    ("as_of", "yesterday"),
+    ("as_of", 5),
 ]
 
 
@@ -78,7 +80,10 @@ def test_examples_are_records(example: dict[str, t.Any]) -> None:
 
 def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    assert set(SCHEMA["properties"]) == set(Record("backup", "ok", "", 0).to_dict()) == set(SCHEMA["required"])
+    assert set(SCHEMA["properties"]) == set(Record("restore", "ok", "", 0, as_of="").to_dict())
+    assert (
+        set(SCHEMA["required"]) == set(Record("backup", "ok", "", 0).to_dict()) == set(SCHEMA["properties"]) - {"as_of"}
+    )
 
 
 @pytest.mark.parametrize("change", TAMPERED, ids=str)

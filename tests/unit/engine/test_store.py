@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import store
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.versions import Version
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 
@@ -265,3 +266,81 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
     store.sweep(store.Location(f"file://{tmp_path}/none"))
     store.sweep(store.Location("s3://bucket/prefix"))
+
+
+# --- versions ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_bucket_lists_versions_page_by_page(bucket: tuple[store.S3Store, Stubber]) -> None:
+    found, stub = bucket
+    asked = {"Bucket": "b", "Prefix": "nodes/n1/repo/"}
+    later = NOON.replace(hour=13)
+    first = {
+        "IsTruncated": True,
+        "NextKeyMarker": "nodes/n1/repo/x",
+        "NextVersionIdMarker": "2",
+        "Versions": [
+            {
+                "Key": "nodes/n1/repo/w",
+                "VersionId": "9",
+                "Size": 4,
+                "LastModified": NOON,
+                "ETag": '"d"',
+                "IsLatest": True,
+            },
+            {
+                "Key": "nodes/n1/repo/x",
+                "VersionId": "2",
+                "Size": 3,
+                "LastModified": NOON,
+                "ETag": '"c"',
+                "IsLatest": False,
+            },
+        ],
+        "DeleteMarkers": [{"Key": "nodes/n1/repo/x", "VersionId": "3", "LastModified": later, "IsLatest": True}],
+    }
+    last = {"IsTruncated": False, "Versions": [{**first["Versions"][1], "VersionId": "1"}]}  # type: ignore[index]
+    stub.add_response("list_object_versions", first, asked)
+    stub.add_response("list_object_versions", last, {**asked, "KeyMarker": "nodes/n1/repo/x", "VersionIdMarker": "2"})
+    listed = found.list_versions("repo/")
+    assert next(listed) == Version("repo/w", "9", NOON, 4, "etag:d", latest=True)
+    assert next(listed) == Version("repo/x", "3", later, marker=True, latest=True)
+    assert [item.version_id for item in listed] == ["2", "1"]
+
+
+def test_a_bucket_reads_and_deletes_versions(bucket: tuple[store.S3Store, Stubber]) -> None:
+    found, stub = bucket
+    key = {"Bucket": "b", "Key": "nodes/n1/x"}
+    stub.add_response(
+        "get_object", {"Body": StreamingBody(io.BytesIO(b"ne"), 2)}, {**key, "VersionId": "7", "Range": "bytes=1-2"}
+    )
+    assert list(found.stream("x", 1, 3, version_id="7")) == [b"ne"]
+    stub.add_response(
+        "delete_objects",
+        {
+            "Errors": [
+                {"Key": "nodes/n1/y", "VersionId": "8", "Code": "AccessDenied", "Message": "forbidden by object lock"}
+            ]
+        },
+        {
+            "Bucket": "b",
+            "Delete": {
+                "Objects": [{"Key": "nodes/n1/x", "VersionId": "7"}, {"Key": "nodes/n1/y", "VersionId": "8"}],
+                "Quiet": True,
+            },
+        },
+    )
+    (refused,) = found.delete_versions([("x", "7"), ("y", "8")])
+    assert refused.startswith(
+        "cannot delete 'nodes/n1/y' (version 8) in s3://b: the store answered AccessDenied; Object"
+    )
+    assert refused.endswith("; Object Lock holds it until its retention ends.")
+
+
+def test_who_may_not_see_versions_hears_whose_right_that_is(bucket: tuple[store.S3Store, Stubber]) -> None:
+    found, stub = bucket
+    stub.add_client_error("list_object_versions", "AccessDenied", http_status_code=403)
+    with pytest.raises(
+        LifeboatError, match="a node's own key may not see versions: use the restorer's or the pruner's"
+    ):
+        next(found.list_versions())
