@@ -171,7 +171,8 @@ def _link(sets: list[BackupSet], foreign: list[str]) -> Collection:
     solid = _solid(sets)
     # what a crash cut off takes no other set's place: where versions are kept, it is seen after its clean-up, too
     for item in sorted(
-        (s for s in sets if s.kind == "incremental"), key=lambda item: (item.time not in solid, item.start or "", item.time)
+        (s for s in sets if s.kind == "incremental"),
+        key=lambda item: (item.time not in solid, item.start or "", item.time),
     ):
         for chain in chains:
             if chain.sets[-1].time == item.start:

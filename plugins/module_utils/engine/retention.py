@@ -31,7 +31,14 @@ from .errors import Refused
 from .store import StoredObject
 
 # what a policy must at least promise
-_LEAST = {"keep_days": 0.0001, "keep_chains": 1, "keep_points": 1, "incomplete_days": 0, "settle_hours": 0, "lock_days": 0}
+_LEAST = {
+    "keep_days": 0.0001,
+    "keep_chains": 1,
+    "keep_points": 1,
+    "incomplete_days": 0,
+    "settle_hours": 0,
+    "lock_days": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -196,7 +203,9 @@ class _Rules:
                 break
             self.promised.setdefault(
                 one.time,
-                f"it is one of the newest {count} complete chains" if one.whole else "too few newer chains are complete",
+                f"it is one of the newest {count} complete chains"
+                if one.whole
+                else "too few newer chains are complete",
             )
             counted += one.whole
 
