@@ -21,7 +21,7 @@ from .store import StoredObject
 from .versions import Version
 
 # How far the clocks of a store's gateways may lie apart.
-SKEW = timedelta(minutes=15)
+SKEW = timedelta(minutes=1)
 # More of one object are not held in memory: of its writes the oldest are, its version ids are asked for again.
 MOST = 32
 
