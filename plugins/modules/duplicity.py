@@ -176,6 +176,11 @@ options:
       - Days without a new object after which an unfinished set is a crash's leftover. The engine's default is 7.
       - With V(0) a running backup would lose its set.
     type: float
+  settle_hours:
+    description:
+      - Hours for which a newer complete chain must have been restorable before an older one goes. The engine's default is 48.
+      - It must be longer than the longest run of a backup, which may still build on the older chain.
+    type: float
   timeout:
     description: Seconds after which the run is ended.
     type: int
@@ -370,7 +375,7 @@ OPTIONS = {
     "backup": ("source", *SELECTING, *RUNNING, "mode"),
     "restore": ("dest", "path", "select", "time", "as_of", "replace", "referee"),
     "verify": ("dest", "time", "as_of", "compare_data", "source", *SELECTING),
-    "prune": ("keep_days", "keep_chains", "keep_points", "incomplete_days"),
+    "prune": ("keep_days", "keep_chains", "keep_points", "incomplete_days", "settle_hours"),
     "cleanup": ("incomplete_days",),
 }
 COMMON = ("operation", "profile", "target", "store", "encryption", "timeout", "stall_timeout")
@@ -405,6 +410,7 @@ def argument_spec():
         "keep_chains": {"type": "int"},
         "keep_points": {"type": "int"},
         "incomplete_days": {"type": "float"},
+        "settle_hours": {"type": "float"},
         "timeout": {"type": "int"},
         "stall_timeout": {"type": "int"},
         "show_progress": {"type": "bool", "default": False},

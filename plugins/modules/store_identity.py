@@ -25,8 +25,9 @@ options:
     description:
       - V(restorer) may read everything and change nothing.
       - V(evidence) may add drill reports and their ledger entries, and nothing else.
+      - V(pruner) may read records and the ledger, delete versions of nodes' objects, and add its ledger entries.
     type: str
-    choices: [restorer, evidence]
+    choices: [restorer, evidence, pruner]
     required: true
   dest:
     description: The credentials file to keep, mode 0600. Its folder must exist.
@@ -98,7 +99,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
 def main() -> t.NoReturn:
     """The module's entry point."""
     options = argument_spec(
-        power={"type": "str", "choices": ["restorer", "evidence"], "required": True},
+        power={"type": "str", "choices": ["restorer", "evidence", "pruner"], "required": True},
         dest={"type": "path", "required": True},
         provider={"type": "str", "choices": ["ceph_rgw"], "default": "ceph_rgw"},
     )

@@ -66,7 +66,8 @@ def parse_name(name: str) -> ObjectName | None:
 
 @dataclass
 class BackupSet:
-    """One full or one incremental, as far as it is stored."""
+    """One full or one incremental, as far as it is stored. ``late`` are objects of its names that came after it was whole:
+    no part of it (see ``written``)."""
 
     kind: str
     start: str | None
@@ -75,6 +76,19 @@ class BackupSet:
     manifest: bool = False
     signature: bool = False
     objects: list[StoredObject] = field(default_factory=list)
+    late: list[StoredObject] = field(default_factory=list)
+
+    def add(self, item: StoredObject, name: ObjectName) -> None:
+        """Count an object in. A ``.part`` never completes a set."""
+        self.objects.append(item)
+        if name.partial:
+            return
+        if name.part == "volume":
+            self.volumes.add(name.volume)
+        elif name.part == "manifest":
+            self.manifest = True
+        else:
+            self.signature = True
 
     @property
     def gaps(self) -> list[str]:
@@ -147,23 +161,19 @@ def collect(objects: t.Iterable[StoredObject], prefix: str = "") -> Collection:
             foreign.append(item.name)
             continue
         key = (name.kind, name.start, name.time)
-        found = sets.setdefault(key, BackupSet(name.kind, name.start, name.time))
-        found.objects.append(item)
-        if name.partial:
-            continue
-        if name.part == "volume":
-            found.volumes.add(name.volume)
-        elif name.part == "manifest":
-            found.manifest = True
-        else:
-            found.signature = True
+        sets.setdefault(key, BackupSet(name.kind, name.start, name.time)).add(item, name)
     return _link(list(sets.values()), foreign)
 
 
 def _link(sets: list[BackupSet], foreign: list[str]) -> Collection:
     chains = [Chain([item]) for item in sorted(sets, key=lambda item: item.time) if item.kind == "full"]
     orphans: list[BackupSet] = []
-    for item in sorted((s for s in sets if s.kind == "incremental"), key=lambda item: (item.start or "", item.time)):
+    solid = _solid(sets)
+    # what a crash cut off takes no other set's place: where versions are kept, it is seen after its clean-up, too
+    for item in sorted(
+        (s for s in sets if s.kind == "incremental"),
+        key=lambda item: (item.time not in solid, item.start or "", item.time),
+    ):
         for chain in chains:
             if chain.sets[-1].time == item.start:
                 chain.sets.append(item)
@@ -171,6 +181,21 @@ def _link(sets: list[BackupSet], foreign: list[str]) -> Collection:
         else:
             orphans.append(item)
     return Collection(chains, orphans, foreign)
+
+
+def _solid(sets: t.Collection[BackupSet]) -> set[str]:
+    """The times of the sets that have a manifest, and of those that such a set builds on."""
+    starts: dict[str, list[str]] = {}
+    for item in sets:
+        starts.setdefault(item.time, []).extend([item.start] if item.start else [])
+    solid: set[str] = set()
+    pending = [item.time for item in sets if item.manifest]
+    while pending:
+        time = pending.pop()
+        if time not in solid:
+            solid.add(time)
+            pending += starts.get(time, ())
+    return solid
 
 
 def choose_point(collection: Collection, moment: datetime | None) -> tuple[Chain, BackupSet]:

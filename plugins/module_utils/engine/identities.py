@@ -11,11 +11,20 @@ from dataclasses import dataclass
 
 from .errors import Refused
 from .key_files import write_file
-from .policies import Document, check_node_id, evidence_policy, node_policy, restorer_policy, user_name
+from .policies import (
+    Document,
+    check_node_id,
+    evidence_policy,
+    node_policy,
+    pruner_policy,
+    restorer_policy,
+    user_name,
+)
 from .rgw_admin import Key
 from .store import read_credentials
 
-POWERS = ("node", "restorer", "evidence")
+_OF_CONTROLLER = {"restorer": restorer_policy, "evidence": evidence_policy, "pruner": pruner_policy}
+POWERS = ("node", *_OF_CONTROLLER)
 _POLICY = "lifeboat"
 
 
@@ -54,7 +63,7 @@ class Wanted:
     def policy(self) -> Document:
         if self.node_id is not None:
             return node_policy(self.bucket, self.node_id)
-        return restorer_policy(self.bucket) if self.power == "restorer" else evidence_policy(self.bucket)
+        return _OF_CONTROLLER[self.power](self.bucket)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 """The ledger: what was decided about the fleet, one small object per event, only ever added.
 
 Names are ``ledger/<kind>/<node>/<stamp>-<detail>.json``; the shape is ``schemas/ledger_entry.schema.json``. Nodes can
-neither read nor write it. A new kind (prune, rotate, retire) is one more builder here, one more ``$defs`` entry in the
+neither read nor write it. A new kind (rotate, retire) is one more builder here, one more ``$defs`` entry in the
 schema, and a policy for ``ledger/<kind>/*`` for the power that writes it; entries that exist never change.
 """
 
@@ -106,6 +106,40 @@ def version(item: Version) -> Entry:
     }
 
 
+PRUNE_STEPS = ("begun", "done")
+_MOST_DROPPED = 1000  # lines in an entry; a hostile node can leave any number of leftovers
+
+
+def prune(
+    moment: datetime,
+    node: str,
+    *,
+    step: str,
+    dropped: t.Sequence[t.Mapping[str, t.Any]],
+    points: int,
+    records: int,
+    left: int = 0,
+    failure: str | None = None,
+) -> Entry:
+    """A prune of a node: ``begun`` is written before anything goes, ``done`` after the last listing; a prune that was killed
+    has no second one. ``dropped`` are ``{profile, kind, chain, reason, sets, objects, versions, bytes}``; ``points`` stay,
+    ``records`` (and witnesses) go; ``left`` objects were to go and are still there, ``failure`` says why."""
+    if step not in PRUNE_STEPS:
+        raise Refused(f"a prune's ledger entry is begun or done, not {step}.")
+    return _entry("prune", moment, node) | {
+        "step": step,
+        "dropped": [dict(item) for item in dropped[:_MOST_DROPPED]],
+        "not_listed": max(len(dropped) - _MOST_DROPPED, 0),
+        "objects": sum(item["objects"] for item in dropped),
+        "versions": sum(item["versions"] for item in dropped),
+        "bytes": sum(item["bytes"] for item in dropped),
+        "points": points,
+        "records": records,
+        "left": left,
+        "failure": failure,
+    }
+
+
 def _entry(kind: str, moment: datetime, node: str) -> Entry:
     return {"schema": SCHEMA, "kind": kind, "time": stamp(moment), "node": check_node_id(node)}
 
@@ -121,6 +155,7 @@ _DETAILS: dict[str, t.Callable[[Entry], str]] = {
     "identity": lambda entry: str(entry["machine"][:12]),
     "drill": lambda entry: f"{entry['profile']}-{entry['point'] or 'none'}",
     "repair": lambda entry: f"{entry['profile']}-{entry['part']:04}",
+    "prune": lambda entry: str(entry["step"]),
 }
 
 
@@ -159,6 +194,20 @@ def read_all(store: ObjectStore, kind: str, node: str | None = None) -> list[Ent
     prefix = f"{_FOLDER}{kind}/" + (f"{check_node_id(node)}/" if node else "")
     found = sorted(store.list(prefix), key=lambda item: (item.modified, item.name))
     return [decode(item.name, store.read(item.name)) for item in found]
+
+
+def passed(store: ObjectStore, node: str, profile: str, points: t.Collection[str]) -> set[str]:
+    """Those of a node's points that passed a drill. Only entries about them are read, and of each point the newest first."""
+    found: set[str] = set()
+    prefix = f"{_FOLDER}drill/{check_node_id(node)}/"
+    for item in sorted(store.list(prefix), key=lambda item: item.name, reverse=True):
+        detail = item.name.removeprefix(prefix).removesuffix(".json")[17:]  # behind the stamp and its dash
+        point = detail.removeprefix(f"{profile}-")
+        if point != detail and point in points and point not in found:
+            entry = decode(item.name, store.read(item.name))
+            if entry["verdict"] == "passed" and entry["profile"] == profile:
+                found.add(point)
+    return found
 
 
 def check_machine(entries: t.Sequence[Entry], node: str, machine: str) -> None:

@@ -128,6 +128,38 @@ def evidence_policy(bucket: str) -> Document:
     )
 
 
+def pruner_policy(bucket: str) -> Document:
+    """Delete versions below ``nodes/``, and add what it did to the ledger; what it reads it cannot decrypt.
+
+    DeleteObject without a version is not among it: it would only hide. Nor is anything on the escrow, drills, or what
+    the ledger holds.
+    """
+    given = ("s3:GetObjectVersion", "s3:DeleteObjectVersion")
+    return _document(
+        {
+            "Effect": "Allow",
+            "Action": [
+                "s3:ListBucket",  # which chains, records and ledger entries there are
+                "s3:ListBucketVersions",  # what a deletion must name, and whether it is gone afterwards
+            ],
+            "Resource": [_arn(bucket)],
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:GetObjectVersion"],  # records (as first written), and which drills passed
+            "Resource": [_arn(bucket, "nodes/*/records/*"), _arn(bucket, "ledger/*")],
+        },
+        _allow(bucket, "nodes/*", "s3:DeleteObjectVersion"),  # what retention allows to drop
+        _allow(bucket, "ledger/prune/*", "s3:PutObject"),  # what was dropped, and why
+        _deny(bucket, *(action for action in _OWNERS_POWERS if action not in given)),
+        {  # RGW: its uploader could otherwise take a ledger entry away again
+            "Effect": "Deny",
+            "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
+            "Resource": [_arn(bucket, "ledger/*")],
+        },
+    )
+
+
 TLS_ONLY = "LifeboatTlsOnly"
 
 

@@ -186,3 +186,24 @@ def _alarms(row: t.Mapping[str, t.Any]) -> list[str]:
     where = f"{row['node']}/{row['profile']}"
     lines = [f"{where}: ALARM: {item['object']} was {item['what']} at {item['time']}" for item in found[:_SHOWN]]
     return lines + ([f"{where}: ALARM: and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else [])
+
+
+def prune_table(rows: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    """The decisions of a prune as a table, each with its reason."""
+    head = ("node", "profile", "from", "what", "points", "stored", "action", "reason")
+    return columns(
+        head,
+        [
+            (
+                row["node"],
+                row["profile"],
+                row["chain"],
+                row["kind"],
+                str(row["points"]),
+                size(row["stored"]),
+                row["action"],
+                row["reason"],
+            )
+            for row in rows
+        ],
+    )

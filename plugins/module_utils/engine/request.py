@@ -48,7 +48,7 @@ _KEYS = {
     "backup": {"mode", *profile.FIELDS} - {"node", "store", "fingerprint", "timeout", "stall_timeout"},
     "restore": {"dest", "path", "select", "time", "as_of", "replace", "reader", "referee", "diff"},
     "verify": {"dest", "time", "as_of", "compare_data", "source", *profile.SELECTING},
-    "prune": {"keep_days", "keep_chains", "keep_points", "incomplete_days"},
+    "prune": {"keep_days", "keep_chains", "keep_points", "incomplete_days", "settle_hours"},
     "cleanup": {"incomplete_days"},
     "info": {"files", "path", "time", "as_of"},
 }

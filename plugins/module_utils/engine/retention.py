@@ -20,32 +20,45 @@ they were there before. So a point at least ``keep_days`` old, or as old as ther
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from . import record
+from . import candidates, written
 from .belief import doubt, youngest
-from .chains import BackupSet, Chain, Collection, parse_name
+from .candidates import Candidate, Claims, Recorded
+from .chains import BackupSet, Collection, parse_name
 from .errors import Refused
-from .record import Record
 from .store import StoredObject
 
-SETTLED = timedelta(hours=48)
+# what a policy must at least promise
+_LEAST = {
+    "keep_days": 0.0001,
+    "keep_chains": 1,
+    "keep_points": 1,
+    "incomplete_days": 0,
+    "settle_hours": 0,
+    "lock_days": 0,
+}
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What is promised, see the module's text. ``incomplete_days`` may be 0 for whoever knows that no backup runs."""
+    """What is promised, see the module's text. ``incomplete_days`` may be 0 for whoever knows that no backup runs, and
+    ``settle_hours``, for how long a newer chain must have been restorable, be less than 48. ``lock_days`` are those for which
+    the store refuses to delete a version."""
 
     keep_days: float = 30
     keep_chains: int = 1
     keep_points: int = 1
     incomplete_days: float = 7
+    settle_hours: float = 48
+    lock_days: float = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("keep_days", 1), ("keep_chains", 1), ("keep_points", 1), ("incomplete_days", 0)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
-            number = isinstance(value, (int, float) if name.endswith("days") else int) and not isinstance(value, bool)
+            whole = name in ("keep_chains", "keep_points")
+            number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
             if not number or not least <= value <= 36500:
                 raise Refused(f"{name} is {value!r}: give a number from {least} to 36500.")
 
@@ -65,7 +78,7 @@ class Item:
 
     @property
     def stored(self) -> int:
-        return sum(one.bytes for one in self.objects)
+        return sum(written.stored(one) for one in self.objects)
 
 
 @dataclass(frozen=True)
@@ -80,176 +93,61 @@ class Plan:
         return [item for item in self.items if item.drop]
 
 
-class _Point(t.NamedTuple):
-    """A restorable point: when the store had it whole, its name, its chain."""
-
-    moment: datetime
-    time: str
-    chain: str
-
-
-@dataclass
-class _Candidate:
-    """A chain as it is judged. ``tail`` is what a crash cut off at its end; ``seen`` its points by the listing, ``sure``
-    those by listing and records. A chain in doubt has no points."""
-
-    body: list[BackupSet]
-    tail: list[BackupSet]
-    doubt: str | None = None
-    fork: str | None = None
-    seen: list[_Point] = field(default_factory=list)
-    sure: list[_Point] = field(default_factory=list)
-    flaw: str | None = None
-    guests: list[BackupSet] = field(default_factory=list)  # unfinished sets that build on a set that has a successor
-
-    @property
-    def time(self) -> str:
-        return (self.body or self.tail)[0].time
-
-    @property
-    def born(self) -> datetime:
-        """When its full was whole."""
-        return youngest(self.body[:1])
-
-    @property
-    def whole(self) -> bool:
-        """Everything in it can be restored, by listing and records."""
-        return len(self.sure) == len(self.body) > 0
-
-    @property
-    def looks_whole(self) -> bool:
-        """The same by the listing alone: no record may change that."""
-        finished = [number for number, item in enumerate(self.body, 1) if item.manifest]
-        return len(self.seen) == max(finished, default=0) > 0
-
-    @property
-    def cut_off(self) -> list[BackupSet]:
-        return [item for item in (*self.body, *self.tail, *self.guests) if not item.manifest]
-
-
-Claims = dict[str, list[dict[str, int]]]
-
-
 def decide(
     collection: Collection,
-    records: t.Iterable[Record],
+    records: t.Iterable[Recorded],
     policy: Policy,
     now: datetime,
     drilled: t.Collection[str] = (),
 ) -> Plan:
-    """The plan for one repository. ``drilled`` are the times of points that passed a drill."""
-    claims: Claims = {}
-    for entry in record.points(records):
-        claims.setdefault(entry.set_time or "", []).append({item.name: item.bytes for item in entry.objects})
-    groups = _groups(collection.orphans)
-    homes = _homes(collection.chains)
-    forks = _forks(homes, groups, claims)
-    chains = [_candidate(chain, claims, forks, now) for chain in collection.chains]
-    by_time = {one.time: one for one in chains}
+    """The plan for one repository. ``records`` come with the moment when the store got them first, where that is known;
+    ``drilled`` are the times of points that passed a drill."""
+    collection = candidates.made(collection)
+    claims = candidates.claims_of(records, collection)
+    groups = candidates.groups_of(collection.orphans)
+    homes = candidates.homes_of(collection.chains)
+    forks = candidates.forks_of(homes, groups, claims)
+    chains = [candidates.candidate(chain, claims, forks, now) for chain in collection.chains]
     for group in groups:
-        for home in homes.get(group[0].start or "", ()):
-            by_time[home].guests += group
+        for one in chains:
+            if one.time in homes.get(group[0].start or "", ()):
+                one.guests += group
     rules = _Rules(chains, policy, now, drilled)
     items: list[Item] = []
     for one in chains:
         items += rules.chain(one)
     items += [rules.orphans(group, claims, forks) for group in groups]
-    alarms = [f"chain {one.time} is not believed and stays: {why}; find out who wrote it." for one, why in _odd(chains)]
     dropped = {item.time for item in items if item.drop and item.kind == "chain"}
-    alarms += [
-        f"chain {one.time} is damaged: {one.flaw}; run a full backup, and see what the store did."
-        for one in chains
-        if one.flaw and one.time not in dropped
-    ]
-    return Plan(sorted(items, key=lambda item: item.time), alarms + rules.alarms)
+    alarms = list(_alarms(chains, dropped)) + rules.alarms
+    return Plan(sorted((rules.unlocked(item) for item in items), key=lambda item: item.time), alarms)
 
 
-def _odd(chains: t.Iterable[_Candidate]) -> t.Iterator[tuple[_Candidate, str]]:
+def _alarms(chains: t.Iterable[Candidate], dropped: t.Collection[str]) -> t.Iterator[str]:
+    """What someone should look at in these chains."""
     for one in chains:
-        why = one.doubt or one.fork
-        if why:
-            yield one, why
+        if why := one.doubt or one.fork:
+            yield f"chain {one.time} is not believed and stays: {why}; find out who wrote it."
+    for one in chains:
+        if one.flaw and one.time not in dropped:
+            yield f"chain {one.time} is damaged: {one.flaw}; run a full backup, and see what the store did."
+    for one in chains:
+        changed, added = written.meddled(one.body)
+        if (changed or added) and one.time not in dropped:
+            yield (
+                f"chain {one.time} was meddled with after it was made ({changed} object(s) written over or hidden, {added} "
+                "added), and is judged as it was: find out who did it, and run playbooks/repair.yml."
+            )
 
 
-def _unfinished(item: BackupSet, claims: Claims) -> bool:
-    """A crash left this: duplicity uploads the manifest last. Without one, but recorded, it is damage."""
-    return not item.manifest and item.time not in claims
-
-
-def _lost(item: BackupSet, claims: Claims) -> str | None:
-    """The first object that a record counts and the store does not hold in that size."""
-    sizes = {one.name: one.bytes for one in item.objects}
-    for claim in claims.get(item.time, []):
-        for name, size in claim.items():
-            if sizes.get(name) != size:
-                return name
-    return None
-
-
-def _candidate(chain: Chain, claims: Claims, forks: t.Mapping[str, str], now: datetime) -> _Candidate:
-    end = len(chain.sets)
-    while end and _unfinished(chain.sets[end - 1], claims):
-        end -= 1
-    one = _Candidate(chain.sets[:end], chain.sets[end:], doubt(chain.sets, now), forks.get(chain.time))
-    believed = not (one.doubt or one.fork)
-    for item in one.body:
-        lost = _lost(item, claims)
-        if item.gaps or lost:
-            one.flaw = one.flaw or f"set {item.time} lacks {', '.join(item.gaps) or lost}"
-        if item.gaps:
-            break
-        point = _Point(youngest([item]), item.time, chain.time)
-        if believed:
-            one.seen.append(point)
-        if believed and not one.flaw:
-            one.sure.append(point)
-    return one
-
-
-def _groups(orphans: t.Iterable[BackupSet]) -> list[list[BackupSet]]:
-    """Orphans that build on each other belong together."""
-    groups: list[list[BackupSet]] = []
-    known: dict[str, list[BackupSet]] = {}
-    for item in orphans:
-        group = known.get(item.start or "")
-        if group is None:
-            groups.append(group := [])
-        group.append(item)
-        known.setdefault(item.time, group)
-    return groups
-
-
-Homes = dict[str, list[str]]
-
-
-def _homes(chains: t.Iterable[Chain]) -> Homes:
-    """Set -> the chains that hold one of that time."""
-    homes: Homes = {}
-    for chain in chains:
-        for item in chain.sets:
-            homes.setdefault(item.time, []).append(chain.time)
-    return homes
-
-
-def _forks(homes: Homes, groups: t.Iterable[list[BackupSet]], claims: Claims) -> dict[str, str]:
-    """Chain (and group) -> why it is in doubt: two sets build on one, and either may be the true one."""
-    found: dict[str, str] = {}
-    for group in groups:
-        start = group[0].start or ""
-        if start in homes and not all(_unfinished(item, claims) for item in group):
-            why = f"set {group[0].time} and another one both build on {start}"
-            found |= dict.fromkeys([*homes[start], _group_key(group)], why)
-    return found
-
-
-def _group_key(group: list[BackupSet]) -> str:
-    return f"{group[0].start}>{group[0].time}"
+def _objects(sets: t.Iterable[BackupSet]) -> tuple[StoredObject, ...]:
+    """All that goes with these sets, what was added to their names later included."""
+    return tuple(item for each in sets for item in (*each.objects, *each.late))
 
 
 class _Rules:
     """The rules over all chains of a repository."""
 
-    def __init__(self, chains: list[_Candidate], policy: Policy, now: datetime, drilled: t.Collection[str]) -> None:
+    def __init__(self, chains: list[Candidate], policy: Policy, now: datetime, drilled: t.Collection[str]) -> None:
         self.policy = policy
         self.now = now
         self.drilled = drilled
@@ -257,60 +155,83 @@ class _Rules:
         self.chains = sorted((one for one in chains if one.seen), key=lambda one: (one.born, one.time))
         newest = max((point.moment for one in self.chains for point in one.sure), default=None)
         self.cutoff = None if newest is None else min(newest, now) - timedelta(days=policy.keep_days)
-        self.stand_ins = [one for one in reversed(self.chains) if one.whole and one.sure[0].moment <= now - SETTLED]
+        settled = now - timedelta(hours=policy.settle_hours)
+        self.stand_ins = [one for one in reversed(self.chains) if one.whole and one.sure[0].moment <= settled]
         self.promised: dict[str, str] = {}
-        passed = [one for one in chains if any(item.time in drilled for item in one.body)]
+        self._promise_drilled(chains)
+        self._promise_points()
+        self._promise_chains()
+
+    def _promise_drilled(self, chains: list[Candidate]) -> None:
+        """The first reason found is told, here and below."""
+        passed = [one for one in chains if any(item.time in self.drilled for item in one.body)]
         if passed:  # even if nothing of it can be restored today: junk may make it look so
             self.promised[max(passed, key=lambda one: one.born).time] = "it is the newest chain that passed a drill"
-        self._promise([one.time for one in self.chains if one.whole], [p for one in self.chains for p in one.sure])
-        self._promise(
-            [one.time for one in self.chains if one.looks_whole], [p for one in self.chains for p in one.seen]
-        )
+        whole = [one for one in self.chains if one.whole]
+        if whole:
+            self.promised.setdefault(whole[-1].time, "it is the newest complete chain")
+        for points in ([p for one in self.chains for p in one.sure], [p for one in self.chains for p in one.seen]):
+            proven = [point for point in sorted(points) if point.time in self.drilled]
+            if proven:
+                self.promised.setdefault(proven[-1].chain, f"point {proven[-1].time} is the newest that passed a drill")
 
-    def _promise(self, complete: list[str], points: list[_Point]) -> None:
-        """Which chains one view (its complete chains, its points) must keep, and why; the first reason found is told."""
+    def _promise_points(self) -> None:
+        """From the newest point on, until there are enough that are sure. All that is passed on the way stays: so whoever
+        makes a point look unsure only makes the way longer."""
         keep = self.promised.setdefault
         days, count = f"{self.policy.keep_days:g}", self.policy.keep_points
-        points = sorted(points)
-        if complete:
-            keep(complete[-1], "it is the newest complete chain")
-        passed = [point for point in points if point.time in self.drilled]
-        if passed:
-            keep(passed[-1].chain, f"point {passed[-1].time} is the newest that passed a drill")
-        for point in reversed(points):
+        sure = {point for one in self.chains for point in one.sure}
+        counted, started = 0, False
+        for point in sorted((p for one in self.chains for p in one.seen), reverse=True):
             if self.cutoff is None or point.moment > self.cutoff:
                 keep(point.chain, f"it holds points of the last {days} days")
-            else:
+            elif not started:
                 keep(point.chain, f"point {point.time} is what the window of {days} days starts with")
+                started = point in sure
+            elif counted < count:
+                keep(point.chain, f"it holds one of the newest {count} restorable points")
+            else:
                 break
-        for point in points[-count:]:
-            keep(point.chain, f"it holds one of the newest {count} restorable points")
-        for time in complete[-self.policy.keep_chains :]:
-            keep(time, f"it is one of the newest {self.policy.keep_chains} complete chains")
+            counted += point in sure
 
-    def chain(self, one: _Candidate) -> list[Item]:
+    def _promise_chains(self) -> None:
+        """The same for chains."""
+        count = self.policy.keep_chains
+        counted = 0
+        for one in reversed(self.chains):
+            if counted >= count:
+                break
+            self.promised.setdefault(
+                one.time,
+                f"it is one of the newest {count} complete chains"
+                if one.whole
+                else "too few newer chains are complete",
+            )
+            counted += one.whole
+
+    def chain(self, one: Candidate) -> list[Item]:
         """The decisions on a chain: its body, its cut off tail, leftovers in its body."""
         items: list[Item] = []
         tail = self._tail(one) if one.tail else None
         if one.body:
             drop, reason = self._body(one)
-            objects = tuple(item for each in one.body for item in each.objects)
-            items.append(Item("chain", one.time, drop, reason, tuple(one.body), objects, len(one.sure)))
+            items.append(Item("chain", one.time, drop, reason, tuple(one.body), _objects(one.body), len(one.sure)))
             if not drop and not one.doubt:
                 items += self._parts(one)
         return items if tail is None else [*items, tail]
 
-    def _body(self, one: _Candidate) -> tuple[bool, str]:
+    def _body(self, one: Candidate) -> tuple[bool, str]:
         if one.doubt or one.fork:
             return False, f"it is not believed: {one.doubt or one.fork}."
         if one.time in self.promised:
             return False, f"{self.promised[one.time]}."
         newer = self._superseded(one.born, one.body)
         if newer is None or self.cutoff is None:
-            return False, "no newer complete chain has held a restorable point for 48 hours."
+            hours = f"{self.policy.settle_hours:g}"
+            return False, f"no newer complete chain has held a restorable point for {hours} hours."
         if youngest(one.body) > self.cutoff:
             return False, f"something in it is younger than {self.policy.keep_days:g} days."
-        if any(not self._old(youngest([item])) for item in one.cut_off):
+        if any(not self._old(written.touched([item])) for item in one.cut_off):
             return False, f"a set in it has no manifest, and is younger than {self.policy.incomplete_days:g} days."
         what = "superseded by" if one.sure else "nothing in it can be restored, and it is superseded by"
         return True, f"{what} chain {newer}; every promised point remains without it."
@@ -324,31 +245,36 @@ class _Rules:
         days = self.policy.incomplete_days
         return days == 0 or moment <= self.now - timedelta(days=days)
 
-    def _tail(self, one: _Candidate) -> Item:
-        objects = tuple(item for each in one.tail for item in each.objects)
-        drop = self._old(youngest(one.tail)) and not one.doubt
+    def _tail(self, one: Candidate) -> Item:
+        drop = self._old(written.touched(one.tail)) and not one.doubt
         if one.doubt:
             reason = f"it is not believed: {one.doubt}."
         elif drop:
             reason = f"it was never finished, and nothing was added for {self.policy.incomplete_days:g} days."
         else:
             reason = f"it is not finished, and younger than {self.policy.incomplete_days:g} days."
-        return Item("incomplete", one.tail[0].time, drop, reason, tuple(one.tail), objects)
+        return Item("incomplete", one.tail[0].time, drop, reason, tuple(one.tail), _objects(one.tail))
 
-    def _parts(self, one: _Candidate) -> list[Item]:
+    def _parts(self, one: Candidate) -> list[Item]:
         items = []
         for each in one.body:
             parts = tuple(item for item in each.objects if (name := parse_name(item.name)) and name.partial)
             if parts and not each.gaps:
-                drop = self._old(max(item.modified for item in parts))
+                drop = self._old(max(written.touched_one(item) for item in parts))
                 reason = "a crash left it beside a set." if drop else "it may be in the making."
                 items.append(Item("part", each.time, drop, reason, (), parts))
         return items
 
     def orphans(self, group: list[BackupSet], claims: Claims, forks: t.Mapping[str, str]) -> Item:
-        objects = tuple(item for each in group for item in each.objects)
-        drop, reason = self._orphans(group, claims, forks.get(_group_key(group)))
-        return Item("orphans", group[0].time, drop, reason, tuple(group), objects)
+        drop, reason = self._orphans(group, claims, forks.get(candidates.group_key(group)))
+        return Item("orphans", group[0].time, drop, reason, tuple(group), _objects(group))
+
+    def unlocked(self, item: Item) -> Item:
+        """The decision, unless the store would refuse it."""
+        free = self.now - timedelta(days=self.policy.lock_days)
+        if item.drop and self.policy.lock_days and max(written.touched_one(one) for one in item.objects) > free:
+            return replace(item, drop=False, reason=f"the store locks each version for {self.policy.lock_days:g} days.")
+        return item
 
     def _orphans(self, group: list[BackupSet], claims: Claims, fork: str | None) -> tuple[bool, str]:
         why = doubt(group, self.now) or fork
@@ -356,7 +282,7 @@ class _Rules:
             self.alarms.append(f"orphaned set {group[0].time} is not believed and stays: {why}; find out who wrote it.")
             return False, f"it is not believed: {why}."
         last = youngest(group)
-        if not self._old(last):
+        if not self._old(written.touched(group)):
             return (
                 False,
                 f"nothing can be restored from it, but it is younger than {self.policy.incomplete_days:g} days.",

@@ -16,6 +16,7 @@ from . import record
 from .record import Record
 from .retention import Plan, Policy
 from .store import StoredObject
+from .written import touched_one
 
 _NAME = re.compile(r"(?P<stem>[0-9]{8}T[0-9]{6}Z-[a-z]+)\.(?:json|witness\.gz(?:\.gpg)?)")
 
@@ -28,8 +29,13 @@ def _stem(prefix: str, name: str) -> str | None:
     return prefix + found["stem"] if found else None
 
 
-def of_points(prefix: str, listing: Listing, records: t.Mapping[str, Record], plan: Plan) -> list[str]:
-    """The names that go with the dropped points."""
+def is_one(prefix: str, name: str) -> bool:
+    """Whether this is the name of a record or a witness below ``prefix``."""
+    return _stem(prefix, name) is not None
+
+
+def of_points(prefix: str, listing: Listing, records: t.Mapping[str, Record], plan: Plan) -> list[StoredObject]:
+    """What goes with the dropped points."""
     kept = {each.time for item in plan.items if not item.drop for each in item.sets}
     gone = {each.time for item in plan.dropped for each in item.sets} - kept
     stems = {
@@ -40,8 +46,8 @@ def of_points(prefix: str, listing: Listing, records: t.Mapping[str, Record], pl
 
 def old(
     prefix: str, listing: Listing, records: t.Mapping[str, Record], plan: Plan, policy: Policy, moment: datetime
-) -> list[str]:
-    """The names that have nothing to tell any more: runs older than ``keep_days`` that made no point, or one that is gone."""
+) -> list[StoredObject]:
+    """What has nothing to tell any more: runs older than ``keep_days`` that made no point, or one that is gone."""
     here = {each.time for item in plan.items for each in item.sets}
     long_ago = moment - timedelta(days=policy.keep_days)
     stems = {
@@ -54,7 +60,19 @@ def old(
     return _with(prefix, stems - {None}, listing)
 
 
-def alone(prefix: str, listing: Listing, policy: Policy, moment: datetime) -> list[str]:
+def outlived(
+    prefix: str, listing: Listing, first: datetime | None, policy: Policy, moment: datetime
+) -> list[StoredObject]:
+    """The same without reading any: a record comes last, so one that is older than ``first``, the first object of all sets
+    that are there, tells of none of them. None if there is no set: then records may be all that tells what was there."""
+    if first is None:
+        return []
+    until = min(first, moment - timedelta(days=policy.keep_days))
+    young = {_stem(prefix, item.name) for item in listing if touched_one(item) >= until}
+    return _with(prefix, {_stem(prefix, item.name) for item in listing} - young - {None}, listing)
+
+
+def alone(prefix: str, listing: Listing, policy: Policy, moment: datetime) -> list[StoredObject]:
     """Witnesses that a crash left without a record."""
     recorded = {item.name.removesuffix(".json") for item in listing if item.name.endswith(".json")}
     long_ago = moment - timedelta(days=policy.incomplete_days)
@@ -62,7 +80,7 @@ def alone(prefix: str, listing: Listing, policy: Policy, moment: datetime) -> li
     return _with(prefix, stems - {None}, listing)
 
 
-def _with(prefix: str, stems: t.Collection[str | None], listing: Listing) -> list[str]:
+def _with(prefix: str, stems: t.Collection[str | None], listing: Listing) -> list[StoredObject]:
     """All objects of these stems, witnesses first: a witness is found by its record."""
-    names = [item.name for item in listing if _stem(prefix, item.name) in stems]
-    return sorted(names, key=lambda name: (name.endswith(".json"), name))
+    found = [item for item in listing if _stem(prefix, item.name) in stems]
+    return sorted(found, key=lambda item: (item.name.endswith(".json"), item.name))

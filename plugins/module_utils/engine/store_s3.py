@@ -75,6 +75,23 @@ class S3Store:
             doing = f"list the versions of {self.prefix + prefix!r} in s3://{self.bucket}"
             raise LifeboatError(explain(doing, error, _NOT_A_NODES)) from error
 
+    def folders(self, prefix: str) -> t.Iterator[str]:
+        """The names between ``prefix`` and the next slash below which there is any version or delete marker, in order."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        start = self.prefix + prefix
+        try:
+            pages = self.client.get_paginator("list_object_versions").paginate(
+                Bucket=self.bucket, Prefix=start, Delimiter="/"
+            )
+            for page in pages:
+                for item in page.get("CommonPrefixes", []):
+                    yield item["Prefix"].removeprefix(start).rstrip("/")
+        except (BotoCoreError, ClientError) as error:
+            raise LifeboatError(
+                explain(f"list the folders of {start!r} in s3://{self.bucket}", error, _NOT_A_NODES)
+            ) from error
+
     def _version(self, item: t.Mapping[str, t.Any], marker: bool = False) -> Version:
         return Version(
             name=item["Key"][len(self.prefix) :],

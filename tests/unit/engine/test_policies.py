@@ -115,6 +115,41 @@ def test_evidence_is_only_added(path: str, allowed: bool) -> None:
     assert not allows(document, "s3:ListBucket", None, "drills/")
 
 
+PRUNER_CASES = [
+    # action, object, allowed
+    ("s3:DeleteObjectVersion", "nodes/node1/repo/www/x", True),
+    ("s3:ListBucket", None, True),
+    ("s3:ListBucketVersions", None, True),
+    ("s3:GetObject", "nodes/node1/records/www/x.json", True),
+    ("s3:GetObjectVersion", "nodes/node1/records/www/x.json", True),
+    ("s3:GetObject", "ledger/drill/node1/t.json", True),
+    ("s3:PutObject", "ledger/prune/node1/t.json", True),
+    ("s3:GetObject", "nodes/node1/repo/www/x", False),
+    ("s3:GetObject", "escrow/node1/F.gpg", False),
+    ("s3:GetObject", "drills/t/report.json", False),
+    ("s3:DeleteObject", "nodes/node1/repo/www/x", False),  # it would only hide
+    ("s3:PutObject", "nodes/node1/repo/www/x", False),
+    ("s3:PutObject", "ledger/drill/node1/t.json", False),
+    ("s3:DeleteObjectVersion", "ledger/prune/node1/t.json", False),
+    ("s3:DeleteObjectVersion", "escrow/node1/F.gpg", False),
+    ("s3:DeleteObjectVersion", "drills/t/report.json", False),
+    ("s3:BypassGovernanceRetention", "nodes/node1/repo/www/x", False),
+    ("s3:PutObjectRetention", "nodes/node1/repo/www/x", False),
+    ("s3:PutLifecycleConfiguration", None, False),
+]
+
+
+@pytest.mark.parametrize(("action", "path", "allowed"), PRUNER_CASES)
+def test_a_pruner_only_drops_versions_of_nodes(action: str, path: str | None, allowed: bool) -> None:
+    assert allows(policies.pruner_policy(BUCKET), action, path) is allowed
+
+
+def test_documents_of_the_controller_fit() -> None:
+    bucket = "b" * 63
+    for document in (policies.restorer_policy(bucket), policies.evidence_policy(bucket), policies.pruner_policy(bucket)):
+        assert len(json.dumps(document, separators=(",", ":"))) < 2048
+
+
 node_ids = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,62}", fullmatch=True).filter(lambda x: x not in policies.RESERVED)
 
 
@@ -157,7 +192,7 @@ def test_bad_buckets(bucket: str) -> None:
 buckets = st.from_regex(r"[a-z0-9][a-z0-9-]{1,20}[a-z0-9]", fullmatch=True)
 identities = st.one_of(
     st.tuples(buckets, st.just("node"), node_ids),
-    st.tuples(buckets, st.sampled_from(["restorer", "evidence"]), st.none()),
+    st.tuples(buckets, st.sampled_from(["restorer", "evidence", "pruner"]), st.none()),
 )
 
 

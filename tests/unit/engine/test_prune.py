@@ -240,7 +240,7 @@ def test_a_crash_anywhere_leaves_nothing_that_only_looks_whole(history: History,
     damaged before, a part of it (without its last manifest it may look whole, and then ``keep_chains`` counts it)."""
     policy = replace(policy, incomplete_days=min(policy.incomplete_days, policy.keep_days))  # younger pieces wait
     plan = decide(history, policy)
-    manifests, others = prune.order(plan)
+    manifests, others = ([item.name for item in items] for items in prune.order(plan))
     names = manifests + others
     assert len(names) == len(set(names))
     assert set(names) == gone(plan)
