@@ -3,7 +3,7 @@
 """Make current again what was current at some time: which versions must go for that. Pure; ``repairing`` carries it out.
 
 What was written over the good version, or hides it, is removed by version id: the good one becomes the current one, with the
-time at which the store got it, so that retention still believes it. A version of that time is never touched.
+time at which the store got it, so that retention still believes it. What lies below it is never touched.
 """
 
 from __future__ import annotations
@@ -66,26 +66,36 @@ def steps(
     come back: when a crashed backup is resumed, what was uploaded first is not what the manifest names later.
     """
     for name, group in itertools.groupby(versions, key=lambda item: item.name):
-        newer: list[Version] = []
-        count, same, good = 0, True, None
-        last: Version | None = None
-        for item in group:
-            if item.modified <= moment:
-                good = item
-                break
-            count += 1
-            if count <= _MOST:
-                newer.append(item)
-            same = same and not item.marker and (last is None or item.same(last))
-            last = item
+        newer, count, good = _above(group, moment)
         if not newer:
             continue
         known = chains.parse_name(name.removeprefix(prefix))
         whole = known is None or (not known.partial and _key(known) in sets)
         if good is None or good.marker or not whole:
             yield Step(name, NEW, None if good is None or good.marker else good, newer, count)
-        elif not (same and newer[0].same(good)):
+        elif count > len(newer) or not all(item.same(good) for item in newer):
             yield Step(name, BACK, good, newer, count)
+
+
+def _above(group: t.Iterable[Version], moment: datetime) -> tuple[list[Version], int, Version | None]:
+    """What lies above the newest version of ``moment`` or before, newest first, and how many these are; and that version."""
+    newer: list[Version] = []
+    count, good = 0, None
+    below: list[Version] = []  # older than it by their time, and perhaps above a better one (see versions.py)
+    for item in group:
+        if item.modified > moment:
+            gone = [item]
+        elif good is None:
+            good = item
+            continue
+        elif item.modified > good.modified:
+            gone, good, below = [good, *below], item, []
+        else:
+            below += [item] if len(below) < _MOST else []
+            continue
+        count += len(gone)
+        newer += gone[: max(0, _MOST - len(newer))]
+    return newer, count, good
 
 
 def _key(name: chains.ObjectName) -> _SetKey:

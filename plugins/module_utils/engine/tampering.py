@@ -27,12 +27,14 @@ _MOST_OBJECTS = 2000  # objects whose changes are kept
 
 @dataclass(frozen=True)
 class Alarm:
-    """``name`` was ``overwritten`` by other content, or ``hidden`` by a delete marker, at ``time`` (the store's)."""
+    """``name`` was ``overwritten`` by other content, or ``hidden`` by a delete marker, at ``time`` (the store's). ``late``: the
+    upload is older by its time than what it lies above; AWS dates an upload in parts by its beginning."""
 
     name: str
     what: str
     time: datetime
     version_id: str
+    late: bool = False
 
     def to_dict(self) -> dict[str, str]:
         """The alarm as plain data."""
@@ -75,9 +77,10 @@ def _changes(name: str, group: t.Iterable[Version], current: list[StoredObject])
     marker: Version | None = None
     newer: Version | None = None
 
-    def note(what: str, item: Version) -> None:
+    def note(what: str, item: Version, over: Version) -> None:
         if len(changes) < _MOST:
-            changes.append(Alarm(name, what, item.modified, item.version_id))
+            late = item.modified < over.modified
+            changes.append(Alarm(name, what, max(item.modified, over.modified), item.version_id, late))
 
     for number, item in enumerate(group):
         if item.marker:
@@ -86,9 +89,9 @@ def _changes(name: str, group: t.Iterable[Version], current: list[StoredObject])
         if number == 0:
             current.append(StoredObject(name, item.bytes, item.modified, item.checksum))
         if newer is not None and not newer.same(item):
-            note(OVERWRITTEN, newer)
+            note(OVERWRITTEN, newer, item)
         if marker is not None:
-            note(HIDDEN, marker)
+            note(HIDDEN, marker, item)
         marker, newer = None, item
     return changes, newer
 
@@ -118,7 +121,7 @@ def alarms(repository: History, records: History, recorded: t.Mapping[str, Recor
     bad = [item for changes in records.changes.values() for item in changes]
     for name, changes in repository.changes.items():
         end = since(name)
-        bad += [item for item in changes if end is not None and item.time > end]
+        bad += [item for item in changes if item.late or (end is not None and item.time > end)]
     return sorted(bad, key=lambda item: (item.time, item.name))
 
 

@@ -2,7 +2,9 @@
 # Copyright: Lifeboat contributors
 """The versions that a bucket keeps of each object, and what was current at some time. Pure.
 
-Time is the store's LastModified, which no node chooses.
+Time is the store's LastModified, which no node chooses; but AWS says of an upload in parts when it was begun. So a version may
+lie above one that is younger by its time: such a one was never current at a time before it was completed, and is not believed
+to have been.
 """
 
 from __future__ import annotations
