@@ -150,7 +150,11 @@ def pruner_policy(bucket: str) -> Document:
             "Resource": [_arn(bucket, "nodes/*/records/*"), _arn(bucket, "ledger/*")],
         },
         _allow(bucket, "nodes/*", "s3:DeleteObjectVersion"),  # what retention allows to drop
-        _allow(bucket, "ledger/prune/*", "s3:PutObject"),  # what was dropped, and why
+        {
+            "Effect": "Allow",
+            "Action": ["s3:PutObject"],  # what was dropped, and why; what a repair removed
+            "Resource": [_arn(bucket, "ledger/prune/*"), _arn(bucket, "ledger/repair/*")],
+        },
         _deny(bucket, *(action for action in _OWNERS_POWERS if action not in given)),
         {  # RGW: its uploader could otherwise take a ledger entry away again
             "Effect": "Deny",

@@ -124,6 +124,8 @@ PRUNER_CASES = [
     ("s3:GetObjectVersion", "nodes/node1/records/www/x.json", True),
     ("s3:GetObject", "ledger/drill/node1/t.json", True),
     ("s3:PutObject", "ledger/prune/node1/t.json", True),
+    ("s3:PutObject", "ledger/repair/node1/t.json", True),
+    ("s3:PutObject", "ledger/identity/node1/t.json", False),
     ("s3:GetObject", "nodes/node1/repo/www/x", False),
     ("s3:GetObject", "escrow/node1/F.gpg", False),
     ("s3:GetObject", "drills/t/report.json", False),
@@ -131,6 +133,7 @@ PRUNER_CASES = [
     ("s3:PutObject", "nodes/node1/repo/www/x", False),
     ("s3:PutObject", "ledger/drill/node1/t.json", False),
     ("s3:DeleteObjectVersion", "ledger/prune/node1/t.json", False),
+    ("s3:DeleteObjectVersion", "ledger/repair/node1/t.json", False),
     ("s3:DeleteObjectVersion", "escrow/node1/F.gpg", False),
     ("s3:DeleteObjectVersion", "drills/t/report.json", False),
     ("s3:BypassGovernanceRetention", "nodes/node1/repo/www/x", False),
@@ -146,7 +149,11 @@ def test_a_pruner_only_drops_versions_of_nodes(action: str, path: str | None, al
 
 def test_documents_of_the_controller_fit() -> None:
     bucket = "b" * 63
-    for document in (policies.restorer_policy(bucket), policies.evidence_policy(bucket), policies.pruner_policy(bucket)):
+    for document in (
+        policies.restorer_policy(bucket),
+        policies.evidence_policy(bucket),
+        policies.pruner_policy(bucket),
+    ):
         assert len(json.dumps(document, separators=(",", ":"))) < 2048
 
 
