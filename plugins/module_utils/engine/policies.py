@@ -150,6 +150,11 @@ def pruner_policy(bucket: str) -> Document:
             "Resource": [_arn(bucket, "nodes/*/records/*"), _arn(bucket, "ledger/*")],
         },
         _allow(bucket, "nodes/*", "s3:DeleteObjectVersion"),  # what retention allows to drop
+        {  # RGW: without this on the bucket a delete of many at once is refused; each object is judged by itself as well
+            "Effect": "Allow",
+            "Action": ["s3:DeleteObject"],
+            "Resource": [_arn(bucket)],
+        },
         {
             "Effect": "Allow",
             "Action": ["s3:PutObject"],  # what was dropped, and why; what a repair removed

@@ -185,16 +185,32 @@ class S3Store:
             except (BotoCoreError, ClientError) as error:
                 refused.append(str(self._failure(f"delete {keys[0]['Key']!r} and what follows", error)))
                 continue
-            for item in answer.get("Errors", []):
-                refused.append(self._refusal(item, ClientError({"Error": item}, "DeleteObjects")))
+            for number, item in enumerate(answer.get("Errors", [])):
+                told = ClientError({"Error": item}, "DeleteObjects")
+                why = (self._asked_alone(item) if number == 0 else None) or told
+                refused.append(self._refusal(item.get("Key", ""), item.get("VersionId"), why))
         return refused
 
-    def _refusal(self, item: t.Mapping[str, str], error: Exception) -> str:
+    def _asked_alone(self, item: t.Mapping[str, str]) -> t.Any:
+        """The store's reason why a version was not deleted, if it gives one: RGW says only to one at a time that it is Object
+        Lock."""
+        from botocore.exceptions import ClientError
+
+        if item.get("Code") != "AccessDenied" or not item.get("VersionId"):
+            return None
+        try:
+            self.client.delete_object(Bucket=self.bucket, Key=item["Key"], VersionId=item["VersionId"])
+        except ClientError as error:
+            return error
+        return None  # it is gone now; whoever counts on that lists again
+
+    def _refusal(self, key: str, version_id: str | None, error: t.Any) -> str:
         """A sentence for one that was not deleted."""
-        version = f" (version {item['VersionId']})" if item.get("VersionId") else ""
-        locked = "lock" in item.get("Message", "").lower()  # both AWS and RGW say so, and AccessDenied beside it
+        version = f" (version {version_id})" if version_id else ""
+        # both AWS and RGW say so, and AccessDenied beside it
+        locked = "object lock" in str(error.response["Error"].get("Message", "")).lower()
         step = {"AccessDenied": "Object Lock holds it until its retention ends"} if locked else {}
-        return explain(f"delete {item.get('Key', '')!r}{version} in s3://{self.bucket}", error, step)
+        return explain(f"delete {key!r}{version} in s3://{self.bucket}", error, step)
 
 
 def _etag(answer: t.Mapping[str, t.Any]) -> str:
