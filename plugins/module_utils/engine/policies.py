@@ -10,6 +10,8 @@ used: RGW rejects them all.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import typing as t
 
@@ -20,6 +22,7 @@ Document = dict[str, t.Any]
 _NODE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 # Narrower than S3 allows: without _ and :, so that a user's name can be taken apart in one way only.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_LONGEST_NAME = 64
 # Words that stand for something else in patterns, in the store's layout or on a command line.
 RESERVED = frozenset(
     {"all", "controller", "drill", "drills", "escrow", "ledger", "localhost", "nodes", "none", "ungrouped"}
@@ -63,11 +66,19 @@ def check_bucket(bucket: str) -> str:
 
 
 def user_name(bucket: str, power: str, node_id: str | None = None) -> str:
-    """The store user of a power. Two different identities never share a name: no bucket's name holds a ``_``."""
+    """The store user of a power, at most 64 characters (AWS). Two different identities never share a name.
+
+    No bucket's name holds a ``_``, so the parts are told apart. A name that would be longer ends in a hash of itself after
+    a ``=``, which no other name holds. In small letters: AWS takes names for equal that differ in case only.
+    """
     parts = ["lifeboat", check_bucket(bucket), power]
     if node_id is not None:
         parts.append(check_node_id(node_id))
-    return "_".join(parts)
+    name = "_".join(parts)
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = base64.b32encode(hashlib.sha256(name.encode()).digest()).decode().rstrip("=").lower()
+    return f"{name[:37]}={digest[:26]}"
 
 
 def node_policy(bucket: str, node_id: str) -> Document:

@@ -15,7 +15,7 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import enrol
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.escrow import Escrow
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import Key
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.users import Key
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import FileStore, Location, StoredObject
 
 NOW = datetime(2026, 11, 23, 2, 15, tzinfo=timezone.utc)

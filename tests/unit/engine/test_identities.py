@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import identities, policies
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.identities import Wanted
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import Key
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.users import Key
 
 
 class Memory:
