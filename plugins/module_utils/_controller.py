@@ -43,9 +43,7 @@ def argument_spec(**options: Arguments) -> Arguments:
 def provider_spec(**options: Arguments) -> Arguments:
     """The options of modules that make or end identities, and their own."""
     provider: Arguments = {"type": "str", "choices": list(PROVIDERS), "default": "ceph_rgw"}
-    return argument_spec(
-        provider=provider, static_keys_dir={"type": "path", "default": "", "no_log": False}, **options
-    )
+    return argument_spec(provider=provider, static_keys_dir={"type": "path", "default": "", "no_log": False}, **options)
 
 
 def users(params: t.Mapping[str, t.Any], wanted: Identity) -> UserAdmin:

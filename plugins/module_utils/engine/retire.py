@@ -49,9 +49,9 @@ def retire(
     node = check_node_id(wanted.node_id or "")
     entries = ledger.read_all(minter, "retire", node)
     present = count(minter, node)
-    if not entries and not ledger.read_all(minter, "identity", node) and present == Gone():
-        if admin.keys(wanted.user) is None:
-            raise Refused(f"no node with the id '{node}' was ever enrolled: correct the name; nothing was changed.")
+    known = entries or present != Gone() or ledger.read_all(minter, "identity", node)
+    if not known and admin.keys(wanted.user) is None:
+        raise Refused(f"no node with the id '{node}' was ever enrolled: correct the name; nothing was changed.")
     changes = [*identities.revoke(admin, wanted, check=check)]
     if not any(entry["action"] == "revoked" for entry in entries):
         changes.append(f"retire the id {node}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -146,7 +147,11 @@ def test_a_pruner_only_drops_versions_of_nodes(action: str, path: str | None, al
 
 def test_documents_of_the_controller_fit() -> None:
     bucket = "b" * 63
-    for document in (policies.restorer_policy(bucket), policies.evidence_policy(bucket), policies.pruner_policy(bucket)):
+    for document in (
+        policies.restorer_policy(bucket),
+        policies.evidence_policy(bucket),
+        policies.pruner_policy(bucket),
+    ):
         assert len(json.dumps(document, separators=(",", ":"))) < 2048
 
 
@@ -203,3 +208,16 @@ def test_users_of_two_identities_differ(one: tuple[str, str, str | None], other:
 
 def test_users_of_look_alikes_differ() -> None:
     assert policies.user_name("a-b", "node", "restorer") != policies.user_name("a-b-node", "restorer")
+
+
+@given(identities)
+def test_users_names_suit_aws(one: tuple[str, str, str | None]) -> None:
+    name = policies.user_name(*one)
+    assert re.fullmatch(r"[a-z0-9+=,.@_-]{1,64}", name)
+
+
+def test_long_names_of_neighbours_differ_and_stay() -> None:
+    long = "n" * 62
+    names = [policies.user_name("b" * 63, "node", long + end) for end in ("1", "2")]
+    assert len(set(names)) == 2
+    assert policies.user_name("fleet", "node", long) == "lifeboat_fleet_node_nnnnnnnnnnnnnnnnn=eiy7rpx6i4cdtcvmmzjfm6iu2p"
