@@ -220,4 +220,6 @@ def test_long_names_of_neighbours_differ_and_stay() -> None:
     long = "n" * 62
     names = [policies.user_name("b" * 63, "node", long + end) for end in ("1", "2")]
     assert len(set(names)) == 2
-    assert policies.user_name("fleet", "node", long) == "lifeboat_fleet_node_nnnnnnnnnnnnnnnnn=eiy7rpx6i4cdtcvmmzjfm6iu2p"
+    assert (
+        policies.user_name("fleet", "node", long) == "lifeboat_fleet_node_nnnnnnnnnnnnnnnnn=eiy7rpx6i4cdtcvmmzjfm6iu2p"
+    )
