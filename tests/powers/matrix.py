@@ -115,8 +115,13 @@ class Fleet:
         if "CopySource" in values:
             values["CopySource"] = {"Bucket": self.name, **values["CopySource"]}
         if values.get("VersionId") == "OLDEST":
-            found = self.client("minter").list_object_versions(Bucket=self.name, Prefix=values["Key"])["Versions"]
-            values["VersionId"] = found[-1]["VersionId"]
+            values["VersionId"] = self._oldest(values["Key"])
+        if "Delete" in values:
+            wanted = [
+                {**item, "VersionId": self._oldest(item["Key"])} if "VersionId" in item else item
+                for item in values["Delete"]["Objects"]
+            ]
+            values["Delete"] = {"Objects": wanted, "Quiet": True}
         if call == "put_object":
             values["Body"] = b"data"
         answer: list[dict[str, t.Any]] = []
@@ -124,6 +129,10 @@ class Fleet:
         if call == "delete_objects" and answer and answer[0].get("Errors"):  # it answers 200 and tells per object
             return str(answer[0]["Errors"][0]["Code"])
         return said
+
+    def _oldest(self, name: str) -> str:
+        found = self.client("minter").list_object_versions(Bucket=self.name, Prefix=name)["Versions"]
+        return str(found[-1]["VersionId"])
 
     def remove(self) -> None:
         client = self.client("minter")
@@ -143,6 +152,11 @@ def outcome(call: t.Callable[[], t.Any]) -> str:
         code = error.response["Error"]["Code"]
         return "AccessDenied" if code == "403" else str(code)
     return "done"
+
+
+def many(name: str, version: str = "") -> dict[str, t.Any]:
+    """The argument of a delete of many at once."""
+    return {"Objects": [{"Key": name, "VersionId": version} if version else {"Key": name}]}
 
 
 LIFECYCLE = {"Rules": [{"ID": "x", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}]}
@@ -197,7 +211,7 @@ CASES: list[Case] = [
     ("restorer", "put_object", {"Key": OWN}, False),
     ("restorer", "put_object", {"Key": "drills/t/report.json"}, False),
     ("restorer", "delete_object", {"Key": OWN}, False),
-    ("restorer", "delete_objects", {"Delete": {"Objects": [{"Key": OWN}], "Quiet": True}}, False),
+    ("restorer", "delete_objects", {"Delete": many(OWN)}, False),
     ("restorer", "create_multipart_upload", {"Key": OWN}, False),
     ("evidence", "put_object", {"Key": "drills/t/report.json"}, True),
     ("evidence", "put_object", {"Key": "ledger/drill/node1/x.json"}, True),
@@ -214,6 +228,13 @@ CASES: list[Case] = [
     ("pruner", "put_object", {"Key": "ledger/prune/node1/x.json"}, True),
     ("pruner", "delete_object", {"Key": "nodes/node1/v", "VersionId": "OLDEST"}, True),
     ("pruner", "delete_object", {"Key": "nodes/node1/v"}, False),
+    ("pruner", "delete_objects", {"Delete": many("nodes/node1/v", "OLDEST")}, True),
+    ("pruner", "delete_objects", {"Delete": many("nodes/node1/v")}, False),
+    ("pruner", "delete_objects", {"Delete": many("drills/t/report.json", "OLDEST")}, False),
+    ("pruner", "delete_objects", {"Delete": many("ledger/prune/node1/x.json", "OLDEST")}, False),
+    ("node1", "delete_objects", {"Delete": many(OTHER)}, False),
+    ("node1", "delete_objects", {"Delete": many("nodes/node1/v", "OLDEST")}, False),
+    ("evidence", "delete_objects", {"Delete": many("drills/t/report.json")}, False),
     ("pruner", "delete_object", {"Key": "drills/t/report.json", "VersionId": "OLDEST"}, False),
     ("pruner", "delete_object", {"Key": "escrow/node1/FPR.gpg", "VersionId": "OLDEST"}, False),
     ("pruner", "delete_object", {"Key": "ledger/prune/node1/x.json", "VersionId": "OLDEST"}, False),

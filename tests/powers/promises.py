@@ -159,7 +159,7 @@ def test_a_retired_node_is_out_and_its_id_is_spent(powers: Fleet) -> None:
     node, minter = powers.store("node8"), powers.store("minter")
     for data in (b"1", b"22"):
         node.write("nodes/node8/repo/www/x", data)
-    node.delete(["nodes/node8/repo/www/x"])
+    powers.client("node8").delete_object(Bucket=powers.name, Key="nodes/node8/repo/www/x")
     powers.enrol("node80")
     powers.store("node80").write("nodes/node80/x", b"neighbour")
     wanted = Wanted(powers.name, "node", "node8")

@@ -8,6 +8,7 @@ It speaks plain http on loopback, so the bucket's own rule about TLS is left out
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import secrets
 import socket
@@ -17,7 +18,7 @@ import time
 import typing as t
 
 import pytest
-from tests.powers.matrix import Fleet
+from tests.powers.matrix import CASES, Case, Fleet, many
 from tests.powers.promises import (  # noqa: F401 (pytest runs what it finds here)
     test_a_clone_is_refused_and_gets_nothing,
     test_a_key_that_may_do_more_does_not_prove_itself,
@@ -30,7 +31,6 @@ from tests.powers.promises import (  # noqa: F401 (pytest runs what it finds her
     test_check_writes_nothing,
     test_escrow_and_ledger_are_written_once,
     test_escrow_opens_with_either_key,
-    test_powers,
     test_the_controllers_keys_are_rotated,
 )
 
@@ -43,6 +43,22 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ministack") is None, reason="the emulator is not installed: scripts/bootstrap dev does it"
 )
+
+
+# It takes a DeleteObjects that names versions for s3:DeleteObject (1.5.33), where AWS documents s3:DeleteObjectVersion. So
+# these two go wrong; both are right on Ceph RGW, and `make policies` judges the documents.
+_EMULATOR_IS_WRONG = [
+    ("pruner", "delete_objects", {"Delete": many("nodes/node1/v", "OLDEST")}, True),
+    ("node1", "delete_objects", {"Delete": many("nodes/node1/v", "OLDEST")}, False),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_powers(powers: Fleet, case: Case) -> None:
+    who, call, arguments, allowed = case
+    powers.furnish()
+    right = powers.attempt(who, call, arguments) == ("done" if allowed else "AccessDenied")
+    assert right is (case not in _EMULATOR_IS_WRONG)
 
 
 def free_port() -> int:
@@ -102,7 +118,7 @@ def test_users_lie_under_the_buckets_path_and_nothing_is_left_of_them(powers: Fl
     found = iam.get_user(UserName=made.user)["User"]
     assert (found["Path"], len(found["UserName"])) == (f"/lifeboat/{powers.name}/", 64)
     iam.put_user_policy(
-        UserName=made.user, PolicyName="another", PolicyDocument='{"Version":"2012-10-17","Statement":[]}'
+        UserName=made.user, PolicyName="another", PolicyDocument=json.dumps(powers.wanted["node1"].policy)
     )
     admin.remove_user(made.user)
     assert admin.keys(made.user) is None

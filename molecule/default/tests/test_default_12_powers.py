@@ -12,7 +12,6 @@ import boto3
 import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
-from conftest import STATE
 from tests.powers.matrix import Fleet, outcome
 from tests.powers.promises import (  # noqa: F401 (pytest runs what it finds here)
     test_a_clone_is_refused_and_gets_nothing,
@@ -35,14 +34,14 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import
 
 
 @pytest.fixture(scope="module")
-def powers(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
-    store = json.loads((STATE / "fleet.json").read_text())["store"]
+def powers(fleet: t.Any, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
+    store = json.loads((fleet.state / "fleet.json").read_text())["store"]
     place = Location(
         f"s3://lifeboat-powers-{secrets.token_hex(4)}",
         endpoint_url=store["endpoint_url"],
         region=store["region"],
         ca_bundle=store["ca_bundle"],
-        credentials_file=str(STATE / "minter.ini"),
+        credentials_file=str(fleet.state / "minter.ini"),
     )
     made = Fleet(tmp_path_factory.mktemp("controller"), place, "ceph_rgw")
     try:
@@ -78,5 +77,6 @@ def test_nodes_own_no_buckets(powers: Fleet) -> None:
 
 def test_the_bucket_is_safe(powers: Fleet) -> None:
     assert powers.result.before == bucket.State()
-    assert powers.result.after == bucket.State(True, "Enabled", True, True)
+    multipart = "lifeboat-multipart: all, abort multipart uploads after 7 days"
+    assert powers.result.after == bucket.State(True, "Enabled", True, True, lifecycle=(multipart,))
     assert powers.result.unsupported == ("block_public_acls",)

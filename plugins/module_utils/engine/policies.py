@@ -161,6 +161,11 @@ def pruner_policy(bucket: str) -> Document:
             "Resource": [_arn(bucket, "nodes/*/records/*"), _arn(bucket, "ledger/*")],
         },
         _allow(bucket, "nodes/*", "s3:DeleteObjectVersion"),  # what retention allows to drop
+        {  # RGW: without this on the bucket a delete of many at once is refused; each object is judged by itself as well
+            "Effect": "Allow",
+            "Action": ["s3:DeleteObject"],
+            "Resource": [_arn(bucket)],
+        },
         _allow(bucket, "ledger/prune/*", "s3:PutObject"),  # what was dropped, and why
         _deny(bucket, *(action for action in _OWNERS_POWERS if action not in given)),
         {  # RGW: its uploader could otherwise take a ledger entry away again
