@@ -30,11 +30,13 @@ _POLICY = "lifeboat"
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which identity: a power in a bucket, for the power ``node`` with the node's id."""
+    """Which identity: a power in a bucket, for the power ``node`` with the node's id. A node with ``write_once`` may not
+    write over an object: only where the store enforces that (:mod:`.providers`)."""
 
     bucket: str
     power: str
     node_id: str | None = None
+    write_once: bool = False
 
     def __post_init__(self) -> None:
         if self.power not in POWERS:
@@ -51,7 +53,7 @@ class Wanted:
     @property
     def policy(self) -> Document:
         if self.node_id is not None:
-            return node_policy(self.bucket, self.node_id)
+            return node_policy(self.bucket, self.node_id, write_once=self.write_once)
         return _OF_CONTROLLER[self.power](self.bucket)
 
 

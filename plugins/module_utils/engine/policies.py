@@ -81,8 +81,8 @@ def user_name(bucket: str, power: str, node_id: str | None = None) -> str:
     return f"{name[:37]}={digest[:26]}"
 
 
-def node_policy(bucket: str, node_id: str) -> Document:
-    """What a node may do: keep its own prefix.
+def node_policy(bucket: str, node_id: str, *, write_once: bool = False) -> Document:
+    """What a node may do: keep its own prefix. With ``write_once`` no object that is there may be written over.
 
     Not among it: HeadBucket and a list without prefix (they would show every node's names), versions of objects
     (DeleteObjectVersion, GetObjectVersion: its past is not its own to change), and every setting of the bucket.
@@ -101,7 +101,22 @@ def node_policy(bucket: str, node_id: str) -> Document:
         ),
         _allow_list(bucket, own, "s3:ListBucket"),  # what is stored: chains, restore points, sync of the cache
         _deny(bucket, *_OWNERS_POWERS),
+        *([_write_once(bucket)] if write_once else []),
     )
+
+
+def _write_once(bucket: str) -> Document:
+    """Refuse what creates an object without the header ``If-None-Match``: a put, or the end of a multipart upload (its
+    beginning and its parts cannot carry the header). AWS has these keys; RGW (18.2.7, tried) takes no notice of the statement.
+
+    It is in the node's policy and not in the bucket's: a repair copies, and AWS knows no conditional copy.
+    """
+    return {
+        "Effect": "Deny",
+        "Action": ["s3:PutObject"],
+        "Resource": [_arn(bucket, "*")],
+        "Condition": {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}},
+    }
 
 
 def restorer_policy(bucket: str) -> Document:
