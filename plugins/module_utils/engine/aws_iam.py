@@ -41,8 +41,8 @@ class AwsIam:
         return [row["AccessKeyId"] for row in found if row["Status"] == "Active"]
 
     def create_user(self, user: str, display_name: str) -> None:
-        arguments = {"Path": self.path, "UserName": user, "Tags": [{"Key": "lifeboat", "Value": display_name}]}
-        made = self._call(f"make user {user}", "create_user", unless="EntityAlreadyExists", **arguments)
+        doing = f"make user {user}"
+        made = self._call(doing, "create_user", unless="EntityAlreadyExists", Path=self.path, UserName=user)
         if made is None:
             path = self._call(f"look up user {user}", "get_user", UserName=user)["User"]["Path"]
             if path != self.path:

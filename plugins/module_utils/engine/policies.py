@@ -106,10 +106,10 @@ def node_policy(bucket: str, node_id: str, *, write_once: bool = False) -> Docum
 
 
 def _write_once(bucket: str) -> Document:
-    """Refuse what creates an object without the header ``If-None-Match``: a put, or the end of a multipart upload (its
+    """Refuse whatever creates an object without the header ``If-None-Match``: a put, or the end of a multipart upload (its
     beginning and its parts cannot carry the header). AWS has these keys; RGW (18.2.7, tried) takes no notice of the statement.
 
-    It is in the node's policy and not in the bucket's: a repair copies, and AWS knows no conditional copy.
+    It is in the node's policy and not in the bucket's: everybody else names what exists only once anyhow.
     """
     return {
         "Effect": "Deny",
@@ -191,6 +191,62 @@ def pruner_policy(bucket: str) -> Document:
     )
 
 
+def minter_policy(bucket: str) -> Document:
+    """What the minter needs on AWS, for its operator to give: users under our path, the bucket's settings, escrow, ledger,
+    and the deletion of what a retired node stored. What it may not do itself, a user that it makes could: guard it."""
+    users = f"arn:aws:iam::*:user/lifeboat/{check_bucket(bucket)}/*"
+    return _document(
+        {
+            "Effect": "Allow",
+            "Action": [
+                "iam:CreateUser",  # one per identity
+                "iam:GetUser",  # whether a user of that name is ours
+                "iam:DeleteUser",  # retire
+                "iam:CreateAccessKey",
+                "iam:ListAccessKeys",
+                "iam:DeleteAccessKey",  # rotate, retire
+                "iam:PutUserPolicy",
+                "iam:GetUserPolicy",  # whether it is what it should be
+                "iam:ListUserPolicies",  # retire: a user who has any cannot be deleted
+                "iam:DeleteUserPolicy",
+            ],
+            "Resource": [users],
+        },
+        {
+            "Effect": "Allow",
+            "Action": [
+                "s3:CreateBucket",
+                "s3:ListBucket",  # whether it is there; escrow, ledger
+                "s3:ListBucketVersions",  # retire: what goes, and whether it is gone
+                "s3:GetBucketVersioning",
+                "s3:PutBucketVersioning",
+                "s3:GetBucketPublicAccessBlock",
+                "s3:PutBucketPublicAccessBlock",
+                "s3:GetBucketPolicy",  # TLS only; statements of others stay
+                "s3:PutBucketPolicy",
+                "s3:DeleteBucketPolicy",
+                "s3:GetBucketObjectLockConfiguration",
+                "s3:PutBucketObjectLockConfiguration",
+                "s3:GetEncryptionConfiguration",
+                "s3:PutEncryptionConfiguration",
+                "s3:GetLifecycleConfiguration",
+                "s3:PutLifecycleConfiguration",
+            ],
+            "Resource": [_arn(bucket)],
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:PutObject"],  # private halves in escrow, who is who in the ledger
+            "Resource": [_arn(bucket, "escrow/*"), _arn(bucket, "ledger/*")],
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["s3:DeleteObjectVersion"],  # retire with backups=drop
+            "Resource": [_arn(bucket, "nodes/*"), _arn(bucket, "escrow/*")],
+        },
+    )
+
+
 TLS_ONLY = "LifeboatTlsOnly"
 
 
@@ -204,7 +260,15 @@ def tls_only_statement(bucket: str) -> Document:
         "Sid": TLS_ONLY,
         "Effect": "Deny",
         "Principal": "*",
-        "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "s3:GetObjectVersion"],
+        "Action": [
+            "s3:GetObject",
+            "s3:GetObjectVersion",
+            "s3:PutObject",
+            "s3:DeleteObject",
+            "s3:DeleteObjectVersion",
+            "s3:ListBucket",
+            "s3:ListBucketVersions",
+        ],
         "Resource": [_arn(bucket), _arn(bucket, "*")],
         "Condition": {"BoolIfExists": {"aws:SecureTransport": "false"}},
     }
