@@ -12,7 +12,7 @@ description:
   - Brings the repository, records and witnesses of each wanted profile back to what was current at O(as_of), whatever was
     written over them or deleted since, by a hostile node or by accident.
   - The newer versions and delete markers are removed by version id. So the good version becomes the current one and keeps the
-    time at which the store got it. A version of that time is never touched.
+    time at which the store got it. What lay below it is never touched.
   - What is about to go is written to C(ledger/repair/<node>/) first, with size, checksum, time and version id. Afterwards the
     bucket is listed again, and only that listing counts.
   - Sets that came later are named and left alone (but see O(remove_new)), as are sets that were unfinished at O(as_of).
@@ -22,19 +22,12 @@ author: Lifeboat contributors (@lifeboat)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - lifeboat.fleet.store
+  - lifeboat.fleet.store.reader
 options:
   credentials:
     description: Credentials of the pruner (lists and deletes versions, adds to the ledger), a file in AWS form with a profile C(default).
-    type: path
-    required: true
   profiles:
     description: What is to be repaired. For each host its profiles by name (C(lifeboat_profiles)).
-    type: dict
-    required: true
-  ids:
-    description: Node ids of hosts whose id is not their name.
-    type: dict
-    default: {}
   as_of:
     description:
       - The last time at which the store was good. UTC stamp (V(20261123T021500Z)), ISO 8601, seconds since 1970, or how long
@@ -116,7 +109,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._controller import STORE, Arguments, location, run, wanted
+from ..module_utils._controller import Arguments, location, reader_spec, run, wanted
 from ..module_utils.engine import repairing, target
 from ..module_utils.engine.errors import Refused
 from ..module_utils.engine.store import S3Store
@@ -154,15 +147,11 @@ def work(module: AnsibleModule) -> Arguments:
 
 def main() -> t.NoReturn:
     """The module's entry point."""
-    spec: Arguments = {
-        "store": STORE,
-        "credentials": {"type": "path", "required": True},
-        "profiles": {"type": "dict", "required": True},
-        "ids": {"type": "dict", "default": {}},
-        "as_of": {"type": "str", "required": True},
-        "remove_new": {"type": "bool", "default": False},
-        "copy_credentials": {"type": "path"},
-    }
+    spec = reader_spec(
+        as_of={"type": "str", "required": True},
+        remove_new={"type": "bool", "default": False},
+        copy_credentials={"type": "path"},
+    )
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
 
 

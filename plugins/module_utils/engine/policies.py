@@ -181,7 +181,11 @@ def pruner_policy(bucket: str) -> Document:
             "Action": ["s3:DeleteObject"],
             "Resource": [_arn(bucket)],
         },
-        _allow(bucket, "ledger/prune/*", "s3:PutObject"),  # what was dropped, and why
+        {
+            "Effect": "Allow",
+            "Action": ["s3:PutObject"],  # what was dropped, and why; what a repair removed
+            "Resource": [_arn(bucket, "ledger/prune/*"), _arn(bucket, "ledger/repair/*")],
+        },
         _deny(bucket, *(action for action in _OWNERS_POWERS if action not in given)),
         {  # RGW: its uploader could otherwise take a ledger entry away again
             "Effect": "Deny",
