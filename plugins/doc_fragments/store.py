@@ -67,7 +67,28 @@ options:
   minter_credentials:
     description:
       - Credentials of the store's administrator, an AWS shared-credentials file with a C([default]) profile.
-      - On Ceph RGW, a user with the caps C(users=*;user-policy=*) who owns the bucket.
+      - On Ceph RGW, a user with the caps C(users=*;user-policy=*) who owns the bucket. On AWS, a user with the policy
+        that docs/security.md shows.
     type: path
     required: true
+"""
+
+    PROVIDER = r"""
+options:
+  provider:
+    description:
+      - How store users are made.
+      - V(ceph_rgw) uses RGW's admin-ops and IAM APIs.
+      - V(aws_iam) makes a user per identity under the path C(/lifeboat/<bucket>/), with an inline policy.
+      - V(static) takes the keys that you bring in O(static_keys_dir). Each must prove that it works and that it is refused
+        what its power does not include. Ending a key is then yours to do.
+    type: str
+    choices: [ceph_rgw, aws_iam, static]
+    default: ceph_rgw
+  static_keys_dir:
+    description:
+      - For the provider V(static), a folder with C(<node id>.ini) for each node, and C(restorer.ini), C(evidence.ini) and
+        C(pruner.ini), mode 0600.
+    type: path
+    default: ''
 """

@@ -11,9 +11,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .engine.errors import LifeboatError
 from .engine.fleet import Wanted
+from .engine.identities import Wanted as Identity
 from .engine.policies import check_node_id
 from .engine.profile import check_name
+from .engine.providers import PROVIDERS, user_admin
 from .engine.store import Location
+from .engine.users import UserAdmin
 
 Arguments = dict[str, t.Any]
 
@@ -35,6 +38,18 @@ STORE: Arguments = {
 def argument_spec(**options: Arguments) -> Arguments:
     """The options that every one of these modules has, and its own."""
     return {"store": STORE, "minter_credentials": {"type": "path", "required": True}, **options}
+
+
+def provider_spec(**options: Arguments) -> Arguments:
+    """The options of modules that make or end identities, and their own."""
+    provider: Arguments = {"type": "str", "choices": list(PROVIDERS), "default": "ceph_rgw"}
+    return argument_spec(provider=provider, static_keys_dir={"type": "path", "default": "", "no_log": False}, **options)
+
+
+def users(params: t.Mapping[str, t.Any], wanted: Identity) -> UserAdmin:
+    """The provider that these options name."""
+    place = location(params["store"], params["minter_credentials"])
+    return user_admin(params["provider"], place, wanted, params["static_keys_dir"])
 
 
 def reader_spec(**options: Arguments) -> Arguments:

@@ -16,12 +16,15 @@ description:
     drill key, reads it back with the restorer's power and opens it. Only then the public half is returned.
   - Ensures the store user with its policy for C(nodes/<id>/) and one key. The key named by O(access_key) is kept if the
     store knows it. Otherwise the node has no working key, so all keys of the user are removed and a new one is made.
+  - A new store key is tried before it is returned. It must list the node's prefix, and must be refused its neighbours'.
+  - An id that M(lifeboat.fleet.node_retire) has retired is refused.
   - One call per node, because each call costs a second of the controller.
 author: Lifeboat contributors (@lifeboat)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - lifeboat.fleet.store
   - lifeboat.fleet.store.minter
+  - lifeboat.fleet.store.provider
 options:
   node_id:
     description: The node's id, chosen once and never reused.
@@ -43,11 +46,13 @@ options:
     description: The public half of the offline recovery key.
     type: path
     required: true
-  provider:
-    description: How users are made. V(ceph_rgw) uses RGW's admin-ops and IAM APIs.
-    type: str
-    choices: [ceph_rgw]
-    default: ceph_rgw
+  rotate:
+    description:
+      - Make a second store key, which must prove itself, and keep the one named by O(access_key) working. Install the new
+        one, then call the module again without this option and with the new key as O(access_key); that removes the first.
+      - What an interrupted rotation left behind is removed by the next call of either kind.
+    type: bool
+    default: false
 requirements:
   - gnupg 2.2 or newer
 notes:
@@ -98,6 +103,10 @@ credentials:
   description: A credentials file with the new key, to be installed on the node. It is a secret.
   returned: when a key was made
   type: str
+secret_key:
+  description: The secret part of the new key alone, to try it on the node. It is a secret.
+  returned: when a key was made
+  type: str
 changes:
   description: What was changed, or would be.
   returned: success
@@ -110,20 +119,19 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._controller import argument_spec, diff_of, location, run
-from ..module_utils.engine import bucket, enrol, times
+from ..module_utils._controller import diff_of, location, provider_spec, run, users
+from ..module_utils.engine import bucket, enrol, providers, times
 from ..module_utils.engine.escrow import Escrow
-from ..module_utils.engine.identities import credentials
+from ..module_utils.engine.identities import Wanted, credentials
 from ..module_utils.engine.key_files import DRILL_KEY, read_key_file
-from ..module_utils.engine.rgw_admin import RgwAdmin
 from ..module_utils.engine.store import open_store
 
 
 def desk(params: dict[str, t.Any], check: bool) -> enrol.Desk:
     """What the enrolment works with. In check mode bucket, restorer and drill key may still be missing."""
     place = location(params["store"], params["minter_credentials"])
-    admin = RgwAdmin(place)
     name = params["store"]["bucket"]
+    admin = users(params, Wanted(name, "node", params["node_id"]))
     recovery = read_key_file(params["recovery_public_key"])
     restorer = os.path.join(params["controller_dir"], "restorer.ini")
     drill_key = os.path.join(params["controller_dir"], DRILL_KEY)
@@ -133,14 +141,16 @@ def desk(params: dict[str, t.Any], check: bool) -> enrol.Desk:
     if check and not (os.path.exists(restorer) and os.path.exists(drill_key)):
         return enrol.Desk(name, admin, minter, None)
     reader = open_store(location(params["store"], restorer))
-    return enrol.Desk(name, admin, minter, Escrow(minter, reader, recovery, read_key_file(drill_key)))
+    escrow = Escrow(minter, reader, recovery, read_key_file(drill_key))
+    return enrol.Desk(name, admin, minter, escrow, providers.prover(admin, place))
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     """Arguments in, result out."""
     params = module.params
     node = enrol.Node(params["node_id"], params["machine"], params["access_key"] or None)
-    enrolled = enrol.enrol(desk(params, module.check_mode), node, times.now(), check=module.check_mode)
+    place = desk(params, module.check_mode)
+    enrolled = enrol.enrol(place, node, times.now(), rotate=params["rotate"], check=module.check_mode)
     result = {
         "changed": bool(enrolled.changes),
         "node_id": node.node_id,
@@ -153,18 +163,19 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     }
     if enrolled.identity.key:
         result["credentials"] = credentials(enrolled.identity.key).decode("ascii")
+        result["secret_key"] = enrolled.identity.key.secret_key
     return result
 
 
 def main() -> t.NoReturn:
     """The module's entry point."""
-    options = argument_spec(
+    options = provider_spec(
         node_id={"type": "str", "required": True},
         machine={"type": "str", "required": True},
         access_key={"type": "str", "default": "", "no_log": False},
         controller_dir={"type": "path", "required": True},
         recovery_public_key={"type": "path", "required": True, "no_log": False},
-        provider={"type": "str", "choices": ["ceph_rgw"], "default": "ceph_rgw"},
+        rotate={"type": "bool", "default": False},
     )
     run(AnsibleModule(argument_spec=options, supports_check_mode=True), work)
 

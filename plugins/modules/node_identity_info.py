@@ -51,6 +51,11 @@ folder_exists:
   description: Whether O(path) is there.
   returned: success
   type: bool
+running:
+  description: Profiles whose backup runs now. It goes on with the store key that it started with.
+  returned: success
+  type: list
+  elements: str
 """
 
 import os
@@ -81,6 +86,13 @@ def access_key(folder: str) -> str:
         return ""
 
 
+def running(module: AnsibleModule) -> list[str]:
+    """Profiles whose unit is active; none where no systemd runs."""
+    command = ["systemctl", "list-units", "--plain", "--no-legend", "--no-pager", "lifeboat-backup@*.service"]
+    code, text, _error = module.run_command([*command, "--state=active,activating,deactivating,reloading"])
+    return re.findall(r"^lifeboat-backup@(\S+)\.service", text, re.MULTILINE) if code == 0 else []
+
+
 def main() -> t.NoReturn:
     """The module's entry point."""
     module = AnsibleModule(
@@ -88,7 +100,11 @@ def main() -> t.NoReturn:
     )
     folder = module.params["path"]
     module.exit_json(
-        changed=False, machine=machine(), access_key=access_key(folder), folder_exists=os.path.isdir(folder)
+        changed=False,
+        machine=machine(),
+        access_key=access_key(folder),
+        folder_exists=os.path.isdir(folder),
+        running=running(module),
     )
 
 

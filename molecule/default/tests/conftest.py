@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import VERSION, bucket, policies
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import Key, RgwAdmin
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import RgwAdmin
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, s3_client
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.users import Key
 
 TOP = Path(__file__).resolve().parents[3]
 STATE = TOP / "lab" / ".state" / os.environ.get("LIFEBOAT_LAB", "molecule")

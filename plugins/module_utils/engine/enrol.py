@@ -10,23 +10,26 @@ from datetime import datetime
 from . import identities, ledger
 from .errors import Refused
 from .escrow import Escrow
-from .identities import Identity, UserAdmin, Wanted
+from .identities import Identity, Prove, Wanted
 from .key_files import PublicKey
 from .policies import check_node_id
 from .store import ObjectStore
+from .users import UserAdmin
 
 
 @dataclass(frozen=True)
 class Desk:
     """Where nodes are enrolled: ``minter`` at the bucket's root, escrow and the store's users.
 
-    ``minter`` and ``escrow`` are None while there is no bucket, drill key or restorer yet: good for a look only.
+    ``minter`` and ``escrow`` are None while there is no bucket, drill key or restorer yet: good for a look only. ``prove``
+    tries a new store key before the node gets it.
     """
 
     bucket: str
     admin: UserAdmin
     minter: ObjectStore | None
     escrow: Escrow | None
+    prove: Prove | None = None
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,11 @@ class Enrolled:
     changes: tuple[str, ...]
 
 
-def enrol(desk: Desk, node: Node, now: datetime, *, check: bool = False) -> Enrolled:
+def enrol(desk: Desk, node: Node, now: datetime, *, rotate: bool = False, check: bool = False) -> Enrolled:
     """Make or keep everything that the store knows of this node. With ``check`` nothing is written.
 
-    A store key is made last: no node can write before its private half is proven to be in escrow.
+    A store key is made last: no node can write before its private half is proven to be in escrow. With ``rotate`` it is a
+    second one, and the first works until the node is enrolled again with the second as its key.
     """
     check_node_id(node.node_id)
     if len(node.machine) != 64:
@@ -58,13 +62,16 @@ def enrol(desk: Desk, node: Node, now: datetime, *, check: bool = False) -> Enro
     wanted = Wanted(desk.bucket, "node", node.node_id)
     claims = ledger.read_all(desk.minter, "identity", node.node_id) if desk.minter else []
     ledger.check_machine(claims, node.node_id, node.machine)
+    if desk.minter:
+        ledger.check_not_retired(ledger.read_all(desk.minter, "retire", node.node_id), node.node_id)
     key = desk.escrow.ensure(node.node_id, check=check) if desk.escrow else PublicKey("", b"", True)
     changes = [f"escrow a key pair for node {node.node_id}"] if key.changed else []
     if not claims:
         changes.append(f"give the id {node.node_id} to machine {node.machine[:12]}")
         if desk.minter and not check:
             _claim(desk.minter, node, now, key.fingerprint, wanted.user)
-    identity = identities.ensure(desk.admin, wanted, node.access_key, check=check)
+    fit = identities.rotate if rotate else identities.ensure
+    identity = fit(desk.admin, wanted, node.access_key, prove=desk.prove, check=check)
     return Enrolled(key, identity, (*changes, *identity.changes))
 
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
-"""One identity of the store: its user, its policy and its one key, made or kept as they should be."""
+"""One identity of the store: its user, its policy and its one key: made, kept, rotated, revoked."""
 
 from __future__ import annotations
 
 import json
 import os
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .errors import Refused
+from .errors import LifeboatError, Refused
 from .key_files import write_file
 from .policies import (
     Document,
@@ -20,32 +20,23 @@ from .policies import (
     restorer_policy,
     user_name,
 )
-from .rgw_admin import Key
 from .store import read_credentials
+from .users import Key, UserAdmin
 
 _OF_CONTROLLER = {"restorer": restorer_policy, "evidence": evidence_policy, "pruner": pruner_policy}
 POWERS = ("node", *_OF_CONTROLLER)
 _POLICY = "lifeboat"
 
 
-class UserAdmin(t.Protocol):
-    """What a provider of users must do; :class:`.rgw_admin.RgwAdmin` says what each means."""
-
-    def keys(self, user: str) -> list[str] | None: ...
-    def create_user(self, user: str, display_name: str) -> None: ...
-    def create_key(self, user: str) -> Key: ...
-    def remove_key(self, user: str, access_key: str) -> None: ...
-    def policy(self, user: str, name: str) -> Document | None: ...
-    def put_policy(self, user: str, name: str, document: Document) -> None: ...
-
-
 @dataclass(frozen=True)
 class Wanted:
-    """Which identity: a power in a bucket, for the power ``node`` with the node's id."""
+    """Which identity: a power in a bucket, for the power ``node`` with the node's id. A node with ``write_once`` may not
+    write over an object: only where the store enforces that (:mod:`.providers`)."""
 
     bucket: str
     power: str
     node_id: str | None = None
+    write_once: bool = False
 
     def __post_init__(self) -> None:
         if self.power not in POWERS:
@@ -62,7 +53,7 @@ class Wanted:
     @property
     def policy(self) -> Document:
         if self.node_id is not None:
-            return node_policy(self.bucket, self.node_id)
+            return node_policy(self.bucket, self.node_id, write_once=self.write_once)
         return _OF_CONTROLLER[self.power](self.bucket)
 
 
@@ -76,50 +67,130 @@ class Identity:
     changes: tuple[str, ...]
 
 
-def ensure(admin: UserAdmin, wanted: Wanted, holds: str | None, *, check: bool = False) -> Identity:
+# Shows that a new key works, and can do no more than it should; LifeboatError otherwise (see .probe).
+Prove = t.Callable[[Wanted, Key], None]
+
+
+def ensure(
+    admin: UserAdmin, wanted: Wanted, holds: str | None, *, prove: Prove | None = None, check: bool = False
+) -> Identity:
     """Make the store's side fit ``wanted``.
 
     ``holds`` is the access key id that its owner has installed (None: none). If the store knows it, it stays and is the
-    only one. Otherwise its owner has no working key: all others are taken away and a new one is made. That also mends
-    a rollout that broke off between making a key and installing it.
+    only one: that also ends a rotation. Otherwise its owner has no working key: all others are taken away and a new one is
+    made. That also mends a rollout that broke off between making a key and installing it.
     """
-    changes: list[str] = []
     keys = admin.keys(wanted.user)
+    steps = _Steps(admin, wanted, check)
     if keys is None:
-        changes.append(f"make store user {wanted.user}")
-        if not check:
-            admin.create_user(wanted.user, f"Lifeboat {wanted.power} {wanted.node_id or ''}".strip())
-    key: Key | None = None
-    stale = [item for item in keys or [] if item != holds]
+        steps.make_user()
     works = holds is not None and holds in (keys or [])
-    if not works:
-        changes.append(f"make a key for {wanted.user}")
-        if not check:
-            key = admin.create_key(wanted.user)
-            stale = [item for item in admin.keys(wanted.user) or [] if item != key.access_key]
-    for item in stale:
-        changes.append(f"remove key {item} of {wanted.user}")
-        if not check:
-            admin.remove_key(wanted.user, item)
-    # after the keys: RGW 16 drops a user's policies when it makes a key
-    if keys is None or not _same(admin.policy(wanted.user, _POLICY), wanted.policy):
-        changes.append(f"set the policy of {wanted.user}")
-        if not check:
-            admin.put_policy(wanted.user, _POLICY, wanted.policy)
-    access_key = key.access_key if key else holds if works else None
-    return Identity(wanted.user, access_key, key, tuple(changes))
+    steps.remove([item for item in keys or [] if item != holds or not works])  # first: AWS has room for two
+    key = None if works else steps.make_key()
+    steps.fit_policy(fresh=keys is None)
+    if prove and not check and (key or not admin.manages):
+        prove(wanted, key or admin.create_key(wanted.user))
+    return Identity(wanted.user, key.access_key if key else holds if works else None, key, tuple(steps.changes))
+
+
+def rotate(
+    admin: UserAdmin, wanted: Wanted, holds: str | None, *, prove: Prove | None = None, check: bool = False
+) -> Identity:
+    """Make a second key beside the one that its owner holds, which goes on working until :func:`ensure` is told that the
+    new one is installed. Others, which an interrupted rotation may have left, are taken away."""
+    keys = admin.keys(wanted.user)
+    if keys is None or holds is None or holds not in keys:
+        return ensure(admin, wanted, holds, prove=prove, check=check)
+    steps = _Steps(admin, wanted, check)
+    steps.remove([item for item in keys if item != holds])
+    key = steps.make_key()
+    steps.fit_policy(fresh=False)
+    if key is not None:
+        if key.access_key == holds:
+            raise Refused(f"there is no new key for {wanted.user}: bring one, in the place of the one that it holds.")
+        if prove:
+            _prove_or_remove(admin, wanted, key, prove)
+    return Identity(wanted.user, key.access_key if key else None, key, tuple(steps.changes))
+
+
+def revoke(admin: UserAdmin, wanted: Wanted, *, check: bool = False) -> tuple[str, ...]:
+    """Take the identity away: none of its keys works afterwards. Returns what was changed."""
+    if admin.keys(wanted.user) is None:
+        return ()
+    if not check:
+        admin.remove_user(wanted.user)
+    return (f"remove store user {wanted.user} and its keys",)
+
+
+def _prove_or_remove(admin: UserAdmin, wanted: Wanted, key: Key, prove: Prove) -> None:
+    try:
+        prove(wanted, key)
+    except LifeboatError:
+        admin.remove_key(wanted.user, key.access_key)
+        raise
+
+
+class _Steps:
+    """The changes, each done (unless ``check``) and noted for people."""
+
+    def __init__(self, admin: UserAdmin, wanted: Wanted, check: bool) -> None:
+        self._admin, self._wanted, self._check = admin, wanted, check
+        self.changes: list[str] = []
+
+    def _due(self, change: str) -> bool:
+        self.changes.append(change)
+        return not self._check
+
+    def make_user(self) -> None:
+        wanted = self._wanted
+        if self._due(f"make store user {wanted.user}"):
+            self._admin.create_user(wanted.user, f"Lifeboat {wanted.power} {wanted.node_id or ''}".strip())
+
+    def make_key(self) -> Key | None:
+        verb = "make a" if self._admin.manages else "hand over the operator's"
+        if self._due(f"{verb} key for {self._wanted.user}"):
+            return self._admin.create_key(self._wanted.user)
+        return None
+
+    def remove(self, keys: t.Sequence[str]) -> None:
+        for item in keys if self._admin.manages else ():
+            if self._due(f"remove key {item} of {self._wanted.user}"):
+                self._admin.remove_key(self._wanted.user, item)
+
+    def fit_policy(self, *, fresh: bool) -> None:
+        """After the keys: RGW 16 drops a user's policies when it makes a key."""
+        user, wanted = self._wanted.user, self._wanted.policy
+        if not self._admin.manages or (not fresh and _same(self._admin.policy(user, _POLICY), wanted)):
+            return
+        if self._due(f"set the policy of {user}"):
+            self._admin.put_policy(user, _POLICY, wanted)
 
 
 def _same(stored: Document | None, wanted: Document) -> bool:
     return stored is not None and json.dumps(stored, sort_keys=True) == json.dumps(wanted, sort_keys=True)
 
 
-def ensure_file(admin: UserAdmin, wanted: Wanted, path: str, *, check: bool = False) -> Identity:
-    """Like :func:`ensure` for an identity whose credentials file (0600) is on this host, at ``path``."""
-    identity = ensure(admin, wanted, installed_key(path), check=check)
+def ensure_file(
+    admin: UserAdmin,
+    wanted: Wanted,
+    path: str,
+    *,
+    renew: bool = False,
+    prove: Prove | None = None,
+    check: bool = False,
+) -> Identity:
+    """Like :func:`ensure` for an identity whose credentials file (0600) is on this host, at ``path``.
+
+    With ``renew`` the key is rotated: the new one is proven and in the file before the old one ends.
+    """
+    holds = installed_key(path)
+    identity = (rotate if renew else ensure)(admin, wanted, holds, prove=prove, check=check)
     if identity.key:
         write_file(path, credentials(identity.key), 0o600)
-    return identity
+    if not renew or check:
+        return identity
+    ended = ensure(admin, wanted, identity.access_key)
+    return replace(identity, changes=(*identity.changes, *ended.changes))
 
 
 def installed_key(path: str) -> str | None:

@@ -3,7 +3,7 @@
 """The ledger: what was decided about the fleet, one small object per event, only ever added.
 
 Names are ``ledger/<kind>/<node>/<stamp>-<detail>.json``; the shape is ``schemas/ledger_entry.schema.json``. Nodes can
-neither read nor write it. A new kind (rotate, retire) is one more builder here, one more ``$defs`` entry in the
+neither read nor write it. A new kind is one more builder and detail here, one more ``$defs`` entry in the
 schema, and a policy for ``ledger/<kind>/*`` for the power that writes it; entries that exist never change.
 """
 
@@ -26,6 +26,7 @@ Entry = dict[str, t.Any]
 SCHEMA = 1
 LEVELS = ("L0", "L1", "L2", "L3", "L4", "L5")
 VERDICTS = ("passed", "failed")
+RETIRED = ("revoked", "dropping", "dropped")
 _FOLDER = "ledger/"
 
 
@@ -140,6 +141,15 @@ def prune(
     }
 
 
+def retire(moment: datetime, node: str, *, action: str, versions: int = 0, size: int = 0, escrow: int = 0) -> Entry:
+    """The node left the fleet for ever. ``action`` is ``revoked`` (its store user is gone), ``dropping`` (so many versions,
+    delete markers included, of ``size`` bytes below ``nodes/<id>/`` and of its escrow entries will go now) or ``dropped``
+    (a new listing showed that these are gone)."""
+    if action not in RETIRED:
+        raise Refused(f"a retire entry's action is one of {', '.join(RETIRED)}, not {action}.")
+    return _entry("retire", moment, node) | {"action": action, "versions": versions, "bytes": size, "escrow": escrow}
+
+
 def _entry(kind: str, moment: datetime, node: str) -> Entry:
     return {"schema": SCHEMA, "kind": kind, "time": stamp(moment), "node": check_node_id(node)}
 
@@ -156,6 +166,7 @@ _DETAILS: dict[str, t.Callable[[Entry], str]] = {
     "drill": lambda entry: f"{entry['profile']}-{entry['point'] or 'none'}",
     "repair": lambda entry: f"{entry['profile']}-{entry['part']:04}",
     "prune": lambda entry: str(entry["step"]),
+    "retire": lambda entry: str(entry["action"]),
 }
 
 
@@ -217,4 +228,13 @@ def check_machine(entries: t.Sequence[Entry], node: str, machine: str) -> None:
         raise Refused(
             f"node id '{node}' belongs to machine {first['machine'][:12]} since {first['time']}, and this is machine "
             f"{machine[:12]}: a clone or a new machine needs an id of its own (set lifeboat_node_id)."
+        )
+
+
+def check_not_retired(entries: t.Sequence[Entry], node: str) -> None:
+    """Refuse a node whose id has been retired (``entries`` of kind ``retire``): an id is never used again."""
+    if entries:
+        raise Refused(
+            f"node id '{node}' was retired at {entries[0]['time']}, and an id is never used again: give this node another "
+            "one (set lifeboat_node_id)."
         )

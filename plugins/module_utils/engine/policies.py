@@ -10,6 +10,8 @@ used: RGW rejects them all.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import typing as t
 
@@ -20,6 +22,7 @@ Document = dict[str, t.Any]
 _NODE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 # Narrower than S3 allows: without _ and :, so that a user's name can be taken apart in one way only.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_LONGEST_NAME = 64
 # Words that stand for something else in patterns, in the store's layout or on a command line.
 RESERVED = frozenset(
     {"all", "controller", "drill", "drills", "escrow", "ledger", "localhost", "nodes", "none", "ungrouped"}
@@ -63,15 +66,23 @@ def check_bucket(bucket: str) -> str:
 
 
 def user_name(bucket: str, power: str, node_id: str | None = None) -> str:
-    """The store user of a power. Two different identities never share a name: no bucket's name holds a ``_``."""
+    """The store user of a power, at most 64 characters (AWS). Two different identities never share a name.
+
+    No bucket's name holds a ``_``, so the parts are told apart. A name that would be longer ends in a hash of itself after
+    a ``=``, which no other name holds. In small letters: AWS takes names for equal that differ in case only.
+    """
     parts = ["lifeboat", check_bucket(bucket), power]
     if node_id is not None:
         parts.append(check_node_id(node_id))
-    return "_".join(parts)
+    name = "_".join(parts)
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = base64.b32encode(hashlib.sha256(name.encode()).digest()).decode().rstrip("=").lower()
+    return f"{name[:37]}={digest[:26]}"
 
 
-def node_policy(bucket: str, node_id: str) -> Document:
-    """What a node may do: keep its own prefix.
+def node_policy(bucket: str, node_id: str, *, write_once: bool = False) -> Document:
+    """What a node may do: keep its own prefix. With ``write_once`` no object that is there may be written over.
 
     Not among it: HeadBucket and a list without prefix (they would show every node's names), versions of objects
     (DeleteObjectVersion, GetObjectVersion: its past is not its own to change), and every setting of the bucket.
@@ -90,7 +101,22 @@ def node_policy(bucket: str, node_id: str) -> Document:
         ),
         _allow_list(bucket, own, "s3:ListBucket"),  # what is stored: chains, restore points, sync of the cache
         _deny(bucket, *_OWNERS_POWERS),
+        *([_write_once(bucket)] if write_once else []),
     )
+
+
+def _write_once(bucket: str) -> Document:
+    """Refuse whatever creates an object without the header ``If-None-Match``: a put, or the end of a multipart upload (its
+    beginning and its parts cannot carry the header). AWS has these keys; RGW (18.2.7, tried) takes no notice of the statement.
+
+    It is in the node's policy and not in the bucket's: everybody else names what exists only once anyhow.
+    """
+    return {
+        "Effect": "Deny",
+        "Action": ["s3:PutObject"],
+        "Resource": [_arn(bucket, "*")],
+        "Condition": {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}},
+    }
 
 
 def restorer_policy(bucket: str) -> Document:
@@ -169,6 +195,62 @@ def pruner_policy(bucket: str) -> Document:
     )
 
 
+def minter_policy(bucket: str) -> Document:
+    """What the minter needs on AWS, for its operator to give: users under our path, the bucket's settings, escrow, ledger,
+    and the deletion of what a retired node stored. What it may not do itself, a user that it makes could: guard it."""
+    users = f"arn:aws:iam::*:user/lifeboat/{check_bucket(bucket)}/*"
+    return _document(
+        {
+            "Effect": "Allow",
+            "Action": [
+                "iam:CreateUser",  # one per identity
+                "iam:GetUser",  # whether a user of that name is ours
+                "iam:DeleteUser",  # retire
+                "iam:CreateAccessKey",
+                "iam:ListAccessKeys",
+                "iam:DeleteAccessKey",  # rotate, retire
+                "iam:PutUserPolicy",
+                "iam:GetUserPolicy",  # whether it is what it should be
+                "iam:ListUserPolicies",  # retire: a user who has any cannot be deleted
+                "iam:DeleteUserPolicy",
+            ],
+            "Resource": [users],
+        },
+        {
+            "Effect": "Allow",
+            "Action": [
+                "s3:CreateBucket",
+                "s3:ListBucket",  # whether it is there; escrow, ledger
+                "s3:ListBucketVersions",  # retire: what goes, and whether it is gone
+                "s3:GetBucketVersioning",
+                "s3:PutBucketVersioning",
+                "s3:GetBucketPublicAccessBlock",
+                "s3:PutBucketPublicAccessBlock",
+                "s3:GetBucketPolicy",  # TLS only; statements of others stay
+                "s3:PutBucketPolicy",
+                "s3:DeleteBucketPolicy",
+                "s3:GetBucketObjectLockConfiguration",
+                "s3:PutBucketObjectLockConfiguration",
+                "s3:GetEncryptionConfiguration",
+                "s3:PutEncryptionConfiguration",
+                "s3:GetLifecycleConfiguration",
+                "s3:PutLifecycleConfiguration",
+            ],
+            "Resource": [_arn(bucket)],
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:PutObject"],  # private halves in escrow, who is who in the ledger
+            "Resource": [_arn(bucket, "escrow/*"), _arn(bucket, "ledger/*")],
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["s3:DeleteObjectVersion"],  # retire with backups=drop
+            "Resource": [_arn(bucket, "nodes/*"), _arn(bucket, "escrow/*")],
+        },
+    )
+
+
 TLS_ONLY = "LifeboatTlsOnly"
 
 
@@ -182,7 +264,15 @@ def tls_only_statement(bucket: str) -> Document:
         "Sid": TLS_ONLY,
         "Effect": "Deny",
         "Principal": "*",
-        "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "s3:GetObjectVersion"],
+        "Action": [
+            "s3:GetObject",
+            "s3:GetObjectVersion",
+            "s3:PutObject",
+            "s3:DeleteObject",
+            "s3:DeleteObjectVersion",
+            "s3:ListBucket",
+            "s3:ListBucketVersions",
+        ],
         "Resource": [_arn(bucket), _arn(bucket, "*")],
         "Condition": {"BoolIfExists": {"aws:SecureTransport": "false"}},
     }

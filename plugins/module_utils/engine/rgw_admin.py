@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import time
 import typing as t
-from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
 from .errors import LifeboatError, Refused
 from .policies import Document
 from .store import Location, explain, read_credentials, session_client
+from .users import Key
 
 _ATTEMPTS = 4
 _PAUSE = 0.5  # seconds before the second attempt, doubled after each
@@ -26,14 +26,6 @@ _REFUSED = {
     "InvalidAccessKeyId": "the store does not know the minter's key: correct lifeboat_minter_credentials",
     "SignatureDoesNotMatch": "the minter's secret key is wrong: correct lifeboat_minter_credentials",
 }
-
-
-@dataclass(frozen=True)
-class Key:
-    """A store key. Its secret never shows in a representation."""
-
-    access_key: str
-    secret_key: str = field(repr=False)
 
 
 class Answer(t.NamedTuple):
@@ -48,6 +40,9 @@ Send = t.Callable[[str, str], Answer]
 
 class RgwAdmin:
     """A client for users and keys. ``send(method, url)`` does one signed request; tests put their own there."""
+
+    settles = 0.0
+    manages = True
 
     def __init__(self, location: Location, send: Send | None = None) -> None:
         if not location.endpoint_url:

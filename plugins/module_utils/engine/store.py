@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from .store_as_of import AsOf
 from .store_base import STORAGE_CLASSES, Location, ObjectStore, Sentences, StoredObject, check_url
 from .store_file import FileStore
-from .store_s3 import S3Store, explain, read_credentials, s3_client, session_client
+from .store_s3 import S3Store, explain, key_client, read_credentials, s3_client, session_client
 
 __all__ = [
     "STORAGE_CLASSES",
@@ -27,6 +27,7 @@ __all__ = [
     "StoredObject",
     "check_url",
     "explain",
+    "key_client",
     "open_store",
     "read_credentials",
     "s3_client",

@@ -225,13 +225,18 @@ def s3_client(location: Location) -> t.Any:
 def session_client(location: Location, service: str) -> t.Any:
     """A boto3 client for a service at this location's endpoint (RGW answers ``iam`` there too), with this location's
     own key: it never falls back to other credentials of the machine."""
+    return key_client(location, service, *read_credentials(location.credentials_file))
+
+
+def key_client(location: Location, service: str, access_key: str, secret_key: str, attempts: int = 5) -> t.Any:
+    """The same with a key that is in no file."""
     try:
         from botocore.config import Config
     except ImportError as error:
         raise LifeboatError(f"this Python lacks {error.name}: install requirements.txt into it.") from error
-    session = _session(*read_credentials(location.credentials_file), location.region)
+    session = _session(access_key, secret_key, location.region)
     config = Config(
-        retries={"mode": "standard", "max_attempts": 5},
+        retries={"mode": "standard", "max_attempts": attempts},
         connect_timeout=10,
         read_timeout=60,
         max_pool_connections=16,

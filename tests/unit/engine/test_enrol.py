@@ -15,8 +15,8 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import enrol
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.escrow import Escrow
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.keyring import Keyring
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import Key
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import FileStore, Location, StoredObject
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.users import Key
 
 NOW = datetime(2026, 11, 23, 2, 15, tzinfo=timezone.utc)
 MACHINE, CLONE = ledger.machine_hash("one"), ledger.machine_hash("other")
@@ -24,6 +24,9 @@ MACHINE, CLONE = ledger.machine_hash("one"), ledger.machine_hash("other")
 
 class Users:
     """Users of a store, in memory."""
+
+    settles = 0.0
+    manages = True
 
     def __init__(self) -> None:
         self.users: dict[str, list[str]] = {}
@@ -41,6 +44,9 @@ class Users:
 
     def remove_key(self, user: str, access_key: str) -> None:
         self.users[user].remove(access_key)
+
+    def remove_user(self, user: str) -> None:
+        del self.users[user]
 
     def policy(self, user: str, name: str) -> policies.Document | None:
         return self.policies.get(user)
@@ -159,4 +165,33 @@ def test_a_lost_store_key_is_replaced(desk: enrol.Desk) -> None:
     assert again.identity.key is not None
     assert again.key == made.key.__class__(made.key.fingerprint, made.key.armored, False)
     changes: t.Sequence[str] = again.changes
-    assert [change.split()[0] for change in changes] == ["make", "remove"]
+    assert [change.split()[0] for change in changes] == ["remove", "make"]
+
+
+def test_a_retired_id_is_never_used_again(desk: enrol.Desk) -> None:
+    made = enrol.enrol(desk, node(), NOW)
+    assert desk.minter
+    ledger.add(desk.minter, ledger.retire(NOW, "node1", action="revoked"))
+    for machine in (MACHINE, CLONE):
+        with pytest.raises(Refused, match=r"was retired at 20261123T021500Z|belongs to machine"):
+            enrol.enrol(desk, node(machine, made.identity.access_key), NOW)
+    # it is the retirement that refuses the very machine that had the id
+    with pytest.raises(Refused, match="never used again: give this node another one"):
+        enrol.enrol(desk, node(), NOW)
+
+
+def test_a_store_key_proves_itself_before_the_node_gets_it(desk: enrol.Desk) -> None:
+    def prove(wanted: t.Any, key: Key) -> None:
+        raise LifeboatError(f"{wanted.user} may do more than its power.")
+
+    strict = enrol.Desk(desk.bucket, desk.admin, desk.minter, desk.escrow, prove)
+    with pytest.raises(LifeboatError, match="may do more"):
+        enrol.enrol(strict, node(), NOW)
+
+
+def test_rotation_keeps_the_first_key_until_the_second_is_installed(desk: enrol.Desk) -> None:
+    first = enrol.enrol(desk, node(), NOW).identity.access_key
+    second = enrol.enrol(desk, node(access_key=first), NOW, rotate=True).identity
+    assert desk.admin.keys(second.user) == [first, second.access_key]
+    enrol.enrol(desk, node(access_key=second.access_key), NOW)
+    assert desk.admin.keys(second.user) == [second.access_key]

@@ -12,11 +12,14 @@ import pytest
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import identities, policies
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.identities import Wanted
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import Key
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.users import Key
 
 
 class Memory:
-    """Users of a store; like RGW 16 it forgets a user's policies when a key is made."""
+    """Users of a store; like RGW 16 it forgets a user's policies when a key is made, like AWS it has room for two keys."""
+
+    settles = 0.0
+    manages = True
 
     def __init__(self) -> None:
         self.users: dict[str, list[str]] = {}
@@ -32,6 +35,7 @@ class Memory:
 
     def create_key(self, user: str) -> Key:
         self.writes += 1
+        assert len(self.users[user]) < 2
         key = Key(f"KEY{self.writes}", f"secret{self.writes}")
         self.users[user].append(key.access_key)
         self.policies = {name: document for name, document in self.policies.items() if name[0] != user}
@@ -40,6 +44,11 @@ class Memory:
     def remove_key(self, user: str, access_key: str) -> None:
         self.writes += 1
         self.users[user].remove(access_key)
+
+    def remove_user(self, user: str) -> None:
+        self.writes += 1
+        del self.users[user]
+        self.policies = {name: document for name, document in self.policies.items() if name[0] != user}
 
     def policy(self, user: str, name: str) -> policies.Document | None:
         return self.policies.get((user, name))
@@ -124,6 +133,104 @@ def test_credentials_go_to_a_private_file(tmp_path: Path) -> None:
 def test_impossible_identities(power: str, node: str | None) -> None:
     with pytest.raises(Refused):
         Wanted("fleet", power, node)
+
+
+class Broken(Exception):
+    """The controller dies here."""
+
+
+@pytest.mark.parametrize("dies_after", ["nothing", "mint", "install", "end"])
+@pytest.mark.parametrize("then", ["rotate", "rollout"])
+def test_a_rotation_that_breaks_off_is_mended_and_never_leaves_a_node_without_a_key(dies_after: str, then: str) -> None:
+    admin = Memory()
+    first = identities.ensure(admin, NODE, None).access_key
+    node = {"holds": first}
+
+    def works() -> bool:
+        return node["holds"] in admin.users[NODE.user] and admin.policies[NODE.user, "lifeboat"] == NODE.policy
+
+    def step(name: str) -> None:
+        assert works(), name
+        if name == dies_after:
+            raise Broken
+
+    def rotate() -> None:
+        made = identities.rotate(admin, NODE, node["holds"])
+        assert made.key is not None
+        step("mint")
+        node["holds"] = made.key.access_key
+        step("install")
+        identities.ensure(admin, NODE, node["holds"])
+        step("end")
+
+    try:
+        step("nothing")
+        rotate()
+    except Broken:
+        dies_after = "never again"
+    if then == "rotate":
+        rotate()
+        assert node["holds"] != first
+    else:
+        identities.ensure(admin, NODE, node["holds"])
+    assert works()
+    assert admin.users[NODE.user] == [node["holds"]]
+
+
+def test_a_new_key_that_does_not_prove_itself_is_taken_away_again() -> None:
+    admin = Memory()
+    held = identities.ensure(admin, NODE, None).access_key
+
+    def prove(wanted: Wanted, key: Key) -> None:
+        raise LifeboatError(f"the store does not know {key.access_key}.")
+
+    with pytest.raises(LifeboatError, match="does not know"):
+        identities.rotate(admin, NODE, held, prove=prove)
+    assert admin.users[NODE.user] == [held]
+    assert admin.policies[NODE.user, "lifeboat"] == NODE.policy
+
+
+@pytest.mark.parametrize("holds", [None, "SOME-OTHER-KEY"])
+def test_a_rotation_of_an_owner_without_a_working_key_makes_one(holds: str | None) -> None:
+    admin = Memory()
+    identities.ensure(admin, NODE, None)
+    made = identities.rotate(admin, NODE, holds)
+    assert admin.users[NODE.user] == [made.access_key]
+
+
+def test_check_mode_of_a_rotation_tells_and_changes_nothing() -> None:
+    admin = Memory()
+    held = identities.ensure(admin, NODE, None).access_key
+    writes = admin.writes
+    told = identities.rotate(admin, NODE, held, check=True)
+    assert told.changes == (f"make a key for {NODE.user}",)
+    assert (told.key, admin.writes) == (None, writes)
+
+
+def test_the_controllers_file_has_a_working_key_all_the_time(tmp_path: Path) -> None:
+    admin, path = Memory(), tmp_path / "pruner.ini"
+    wanted = Wanted("fleet", "pruner")
+    old = identities.ensure_file(admin, wanted, str(path)).access_key
+    seen: list[tuple[str | None, list[str]]] = []
+
+    def prove(wanted: Wanted, key: Key) -> None:
+        seen.append((identities.installed_key(str(path)), list(admin.users[wanted.user])))
+
+    renewed = identities.ensure_file(admin, wanted, str(path), renew=True, prove=prove)
+    assert seen == [(old, [old, renewed.access_key])]
+    assert identities.installed_key(str(path)) == renewed.access_key
+    assert admin.users[wanted.user] == [renewed.access_key]
+    assert renewed.changes[-1] == f"remove key {old} of {wanted.user}"
+
+
+def test_revoked_is_gone_and_again_is_nothing() -> None:
+    admin = Memory()
+    identities.ensure(admin, NODE, None)
+    assert len(identities.revoke(admin, NODE, check=True)) == 1
+    assert NODE.user in admin.users
+    assert len(identities.revoke(admin, NODE)) == 1
+    assert admin.users == {}
+    assert identities.revoke(admin, NODE) == ()
 
 
 def test_a_key_does_not_show_its_secret() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -118,6 +119,7 @@ def test_evidence_is_only_added(path: str, allowed: bool) -> None:
 PRUNER_CASES = [
     # action, object, allowed
     ("s3:DeleteObjectVersion", "nodes/node1/repo/www/x", True),
+    ("s3:DeleteObject", None, True),  # on the bucket: RGW asks for it when many go at once
     ("s3:ListBucket", None, True),
     ("s3:ListBucketVersions", None, True),
     ("s3:GetObject", "nodes/node1/records/www/x.json", True),
@@ -210,3 +212,18 @@ def test_users_of_two_identities_differ(one: tuple[str, str, str | None], other:
 
 def test_users_of_look_alikes_differ() -> None:
     assert policies.user_name("a-b", "node", "restorer") != policies.user_name("a-b-node", "restorer")
+
+
+@given(identities)
+def test_users_names_suit_aws(one: tuple[str, str, str | None]) -> None:
+    name = policies.user_name(*one)
+    assert re.fullmatch(r"[a-z0-9+=,.@_-]{1,64}", name)
+
+
+def test_long_names_of_neighbours_differ_and_stay() -> None:
+    long = "n" * 62
+    names = [policies.user_name("b" * 63, "node", long + end) for end in ("1", "2")]
+    assert len(set(names)) == 2
+    assert (
+        policies.user_name("fleet", "node", long) == "lifeboat_fleet_node_nnnnnnnnnnnnnnnnn=eiy7rpx6i4cdtcvmmzjfm6iu2p"
+    )

@@ -69,7 +69,12 @@ class Machine:
         (self.clone / "scripts").mkdir(parents=True)
         self.bin.mkdir()
         shutil.copy(ROOT / "scripts/bootstrap", self.clone / "scripts/bootstrap")
-        for name in ("requirements.txt", "requirements-dev.txt", "requirements-duplicity.txt"):
+        for name in (
+            "requirements.txt",
+            "requirements-dev.txt",
+            "requirements-duplicity.txt",
+            "requirements-emulator.txt",
+        ):
             (self.clone / name).write_text(f"# {name}\n", encoding="utf-8")
         for tool in REAL_TOOLS:
             (self.bin / tool).symlink_to(str(shutil.which(tool)))
@@ -133,7 +138,10 @@ def test_a_ready_machine_only_gets_the_virtualenv_and_then_nothing(machine: Mach
 
 def test_dev_covers_run_and_tools(machine: Machine) -> None:
     assert machine.run("dev").returncode == 0
-    assert machine.calls() == ["venv", "pip requirements.txt requirements-dev.txt requirements-duplicity.txt env="]
+    assert machine.calls() == [
+        "venv",
+        "pip requirements.txt requirements-dev.txt requirements-duplicity.txt requirements-emulator.txt env=",
+    ]
     assert machine.run("run").returncode == 0
     assert machine.run("tools").returncode == 0
     assert machine.calls() == []
@@ -143,7 +151,9 @@ def test_run_then_dev_adds_to_the_same_virtualenv(machine: Machine) -> None:
     machine.run("run")
     machine.calls()
     assert machine.run("dev").returncode == 0
-    assert machine.calls() == ["pip requirements.txt requirements-dev.txt requirements-duplicity.txt env="]
+    assert machine.calls() == [
+        "pip requirements.txt requirements-dev.txt requirements-duplicity.txt requirements-emulator.txt env="
+    ]
 
 
 def test_a_changed_pin_is_installed(machine: Machine) -> None:

@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 COLLECTION = ROOT / "collections/ansible_collections/lifeboat/fleet"
 LINKS = ["CHANGELOG.md", "LICENSE", "README.md", "changelogs", "playbooks", "plugins", "roles", "tests"]
-PINNED = ["requirements.txt", "requirements-dev.txt", "requirements-duplicity.txt"]
+PINNED = ["requirements.txt", "requirements-dev.txt", "requirements-duplicity.txt", "requirements-emulator.txt"]
 
 
 def load(name: str) -> dict[str, Any]:
