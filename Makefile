@@ -16,7 +16,7 @@ export ANSIBLE_CONFIG = $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
-.PHONY: help demo test test-long lint sanity unit policies molecule lab-up lab-down lab-ssh bench-module bench-compression bench-restore dist release pins clean ready-run ready-dev ready-tools
+.PHONY: help demo test test-long lint sanity unit policies molecule lab-up lab-down lab-ssh bench-module bench-compression bench-prune bench-restore dist release pins clean ready-run ready-dev ready-tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
