@@ -16,7 +16,7 @@ export ANSIBLE_CONFIG = $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
-.PHONY: help demo test test-long lint sanity unit policies molecule lab-up lab-down lab-ssh bench-module bench-compression bench-restore dist release pins clean ready-run ready-dev ready-tools
+.PHONY: help demo test test-long lint sanity unit policies molecule lab-up lab-down lab-ssh bench-module bench-compression bench-prune bench-restore dist release pins clean ready-run ready-dev ready-tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ unit: ready-tools ## unit tests alone; ARGS='-k chains'
 
 bench-compression: ready-dev ## the tables behind compression_level and volume_mib; ARGS='--mib 200'
 	@PYTHONPATH=collections tests/benchmarks/bench_compression.py $(ARGS)
+
+bench-prune: ready-dev ## what a prune of 10,000 nodes takes, against a synthetic store; ARGS='--latency 5 --flood 400000'
+	@PYTHONPATH=collections tests/benchmarks/bench_prune.py $(ARGS)
 
 policies: ready-tools ## an independent evaluator of AWS semantics judges our policies; needs npm, and says so
 	@scripts/policies

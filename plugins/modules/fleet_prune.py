@@ -157,7 +157,7 @@ from ..module_utils.engine import fleet_prune, report, times
 from ..module_utils.engine.errors import Refused
 from ..module_utils.engine.fleet_prune import Asked, Bucket, Fate
 from ..module_utils.engine.policies import check_node_id
-from ..module_utils.engine.profile import check_name
+from ..module_utils.engine.profile import KEEPING, check_name
 from ..module_utils.engine.retention import Policy
 from ..module_utils.engine.store import open_store
 
@@ -176,7 +176,7 @@ def asked(params: t.Mapping[str, t.Any]) -> list[Asked]:
         own = {key: values[host] for key, values in given.items() if values.get(host) not in (None, "")}
         policies = {}
         for name, settings in (profiles or {}).items():
-            special = {key: settings[key] for key in KEYS if key in (settings or {})}
+            special = {key: settings[key] for key in KEEPING if (settings or {}).get(key) is not None}
             try:
                 policies[check_name(name)] = Policy(**{**general, **own, **special})
             except Refused as error:

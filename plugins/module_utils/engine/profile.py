@@ -59,6 +59,9 @@ class Profile:
     tmpdir: str | None = None
     timeout: int = 20 * 3600
     stall_timeout: int = 1800
+    keep_days: float | None = None
+    keep_chains: int | None = None
+    keep_points: int | None = None
 
     @property
     def folder(self) -> str:
@@ -103,6 +106,9 @@ FIELDS: dict[str, Field] = {
     "tmpdir": Field((str, NONE)),
     "timeout": Field(int, 60),
     "stall_timeout": Field(int, 10),
+    "keep_days": Field((int, float), 0.0001, 36500),
+    "keep_chains": Field(int, 1, 36500),
+    "keep_points": Field(int, 1, 36500),
 }
 STORE_FIELDS: dict[str, Field] = {
     "url": Field(str, required=True),
@@ -117,6 +123,8 @@ STORE_FIELDS: dict[str, Field] = {
     "retry_delay": Field(int, 0, 3600),
     "max_attempts": Field(int, 1, 100),
 }
+# What a prune of its repository promises; for a fleet's bucket the controller reads them from the inventory.
+KEEPING = ("keep_days", "keep_chains", "keep_points")
 SELECTING = ("select", "exclude", "presets", "exclude_if_present", "exclude_device_files", "one_file_system")
 
 

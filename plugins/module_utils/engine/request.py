@@ -45,7 +45,7 @@ from .store import Location, open_store
 from .target import Values
 
 _KEYS = {
-    "backup": {"mode", *profile.FIELDS} - {"node", "store", "fingerprint", "timeout", "stall_timeout"},
+    "backup": {"mode", *profile.FIELDS} - {"node", "store", "fingerprint", "timeout", "stall_timeout", *profile.KEEPING},
     "restore": {"dest", "path", "select", "time", "as_of", "replace", "reader", "referee", "diff"},
     "verify": {"dest", "time", "as_of", "compare_data", "source", *profile.SELECTING},
     "prune": {"keep_days", "keep_chains", "keep_points", "incomplete_days", "settle_hours"},
@@ -155,6 +155,8 @@ def _prune(values: Values, layout: Layout) -> Result:
         settings = profile.load(values["profile"], layout)
         if settings.store.scheme == "s3":
             raise Refused("a node may not delete its own history from an s3:// store: prune on the controller instead.")
+        own = {key: getattr(settings, key) for key in profile.KEEPING if getattr(settings, key) is not None}
+        values = {**own, **values}
         return _pruned(values, settings.repository, target.Corner(settings.store, settings.node or "", settings.name))
     with target.location(values) as location:
         return _pruned(values, location, target.corner_of(location))

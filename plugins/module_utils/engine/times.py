@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from .errors import Refused
 
 _STAMP = "%Y%m%dT%H%M%SZ"
+_IS_STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "D": 86400, "W": 7 * 86400, "M": 30 * 86400, "Y": 365 * 86400}
 
 
@@ -25,9 +26,12 @@ def stamp(moment: datetime) -> str:
 
 def parse_stamp(text: str) -> datetime:
     """The moment of a stamp; ValueError when it is not one."""
-    if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z", text):  # strptime takes less: short fields, other digits, small letters
+    if not _IS_STAMP.fullmatch(text):
         raise ValueError(f"{text!r} is not a stamp")
-    return datetime.strptime(text, _STAMP).replace(tzinfo=timezone.utc)
+    # strptime takes ten times as long, and listings are full of stamps
+    parts = (text[:4], text[4:6], text[6:8], text[9:11], text[11:13], text[13:15])
+    year, month, day, hour, minute, second = map(int, parts)
+    return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
 
 
 def parse_ago(text: str) -> timedelta:

@@ -31,16 +31,29 @@ def identity(moment: datetime = EARLY, node: str = "node1", machine: str = MACHI
     return ledger.identity(moment, node, machine=machine, fingerprint="A" * 40, store_user=user)
 
 
+OF_DRILL: dict[str, t.Any] = {
+    "report": "drills/20261123T021500Z/report.json",
+    "profile": "www",
+    "point": "20261122T021500Z",
+    "chain": "20261120T021500Z",
+    "level": "L3",
+    "verdict": "passed",
+}
+
+
 def drill(**changes: t.Any) -> ledger.Entry:
+    return ledger.drill(EARLY, "node1", **(OF_DRILL | changes))
+
+
+def prune(**changes: t.Any) -> ledger.Entry:
+    row = {"profile": "www", "kind": "chain", "chain": "20261020T021500Z", "reason": "superseded.", "sets": 7}
     values: dict[str, t.Any] = {
-        "report": "drills/20261123T021500Z/report.json",
-        "profile": "www",
-        "point": "20261122T021500Z",
-        "chain": "20261120T021500Z",
-        "level": "L3",
-        "verdict": "passed",
+        "step": "done",
+        "dropped": [row | {"objects": 28, "versions": 30, "bytes": 5}],
+        "points": 31,
+        "records": 14,
     }
-    return ledger.drill(EARLY, "node1", **(values | changes))
+    return ledger.prune(EARLY, "node1", **(values | changes))
 
 
 @pytest.fixture
@@ -87,6 +100,7 @@ def test_names() -> None:
     assert ledger.name(identity()) == f"ledger/identity/node1/20261123T021500Z-{MACHINE[:12]}.json"
     assert ledger.name(drill()) == "ledger/drill/node1/20261123T021500Z-www-20261122T021500Z.json"
     assert ledger.name(drill(point=None)) == "ledger/drill/node1/20261123T021500Z-www-none.json"
+    assert ledger.name(prune()) == "ledger/prune/node1/20261123T021500Z-done.json"
 
 
 def test_two_points_of_one_drill_are_two_entries(store: FileStore) -> None:
@@ -162,3 +176,21 @@ def test_a_repair_entry_names_some_versions_and_not_too_many() -> None:
     for count in (0, 1001):
         with pytest.raises(Refused, match=f"names 1 to 1000 versions, not {count}"):
             repaired(count)
+
+
+def test_a_prune_entry_is_checked_when_built() -> None:
+    with pytest.raises(Refused, match="begun or done"):
+        prune(step="over")
+
+
+def test_which_points_passed_a_drill(store: FileStore) -> None:
+    """Of one profile, any time, whatever came of it later; only entries about these points are read."""
+    points = [f"2026110{number}T021500Z" for number in range(1, 6)]
+    for number, verdict in enumerate(["passed", "failed", "passed", "passed"]):
+        ledger.add(store, drill(point=points[number], verdict=verdict))
+    ledger.add(store, drill(profile="other", point=points[4]))
+    ledger.add(store, ledger.drill(LATE, "node1", **(OF_DRILL | {"point": points[0], "verdict": "failed"})))
+    store.write(f"ledger/drill/node1/20261125T021500Z-www-{points[3]}.json", b"no entry")
+    assert ledger.passed(store, "node1", "www", {points[0], points[1], points[2], points[4]}) == {points[0], points[2]}
+    with pytest.raises(LifeboatError, match="is not a ledger entry"):
+        ledger.passed(store, "node1", "www", points)

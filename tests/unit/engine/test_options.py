@@ -31,7 +31,7 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import
 if t.TYPE_CHECKING:
     from tests.unit.engine.conftest import Node
 
-OF_DIRECT_TARGETS = set(profile.FIELDS) - {"node", "store", "fingerprint"}
+OF_DIRECT_TARGETS = set(profile.FIELDS) - {"node", "store", "fingerprint", *profile.KEEPING}
 
 
 def test_every_option_can_be_given_with_a_target() -> None:

@@ -261,7 +261,7 @@ def test_secrets_are_marked() -> None:
 
 
 def test_every_option_of_a_profile_can_be_given_for_a_target() -> None:
-    own = set(profile.FIELDS) - {"node", "store", "fingerprint"}
+    own = set(profile.FIELDS) - {"node", "store", "fingerprint", *profile.KEEPING}
     assert own == {"source", "timeout", "stall_timeout", *duplicity.SELECTING, *duplicity.RUNNING}
     assert set(duplicity.SELECTING) == set(profile.SELECTING)
     spec = duplicity.argument_spec()

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""A prune on the real store: prune.yml with the pruner's key deletes every version of what goes, leaves what stays restorable,
+tells the ledger, and fails by name where its key may not. In a bucket of its own, with a policy of seconds. In this order."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import policies
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import Key
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import S3Store, s3_client
+
+HOST, WORK = "node1", "/root/prune"
+SOURCE = f"{WORK}/source"
+REPO = "nodes/node1/repo/site/"
+SCHEMA = json.loads((Path(__file__).parents[3] / "schemas/ledger_entry.schema.json").read_text())
+# 8.6 s: what is older than that before the newest point may go
+TIGHT = {"keep_days": 0.0001, "settle_hours": 0}
+
+
+def write_ini(path: Path, key: Key) -> None:
+    path.touch(mode=0o600)
+    path.write_text(f"[default]\naws_access_key_id = {key.access_key}\naws_secret_access_key = {key.secret_key}\n")
+
+
+class Scene:
+    """A bucket with one node, its history, and a controller's folder with the pruner's key."""
+
+    def __init__(self, fleet: Any, bucket: Any, folder: Path) -> None:
+        self.fleet, self.bucket, self.folder = fleet, bucket, folder
+        self.user = policies.user_name(bucket.name, "pruner")
+        bucket.admin.create_user(self.user, "pruner")
+        write_ini(folder / "pruner.ini", bucket.admin.create_key(self.user))
+        self.power()
+        self.key = bucket.user("node1")
+        fleet.on(
+            HOST,
+            f"sudo sh -c 'mkdir -p {SOURCE}; head -c 3000000 /dev/urandom > {SOURCE}/data; echo 1 > {SOURCE}/page'",
+        )
+        self.chains: dict[str, list[str]] = {}
+
+    def power(self, *, without: str = "") -> None:
+        """Give the pruner its policy, less one action."""
+        document = policies.pruner_policy(self.bucket.name)
+        for statement in document["Statement"]:
+            if statement["Effect"] == "Allow":
+                statement["Action"] = [action for action in statement["Action"] if action != without]
+        document["Statement"] = [each for each in document["Statement"] if each["Action"]]
+        self.bucket.admin.put_policy(self.user, "lifeboat", document)
+
+    def ask(self, operation: str, where: str = REPO, **more: Any) -> dict[str, Any]:
+        target = f"s3://{self.bucket.name}/{where.rstrip('/')}"
+        key = self.bucket.user(where.split("/")[1])
+        answer: dict[str, Any] = self.fleet.ask(
+            HOST, operation=operation, target=target, store=self.bucket.access(key), **more
+        )
+        return answer
+
+    def back_up(self, mode: str, where: str = REPO) -> str:
+        self.fleet.on(HOST, f"sudo sh -c 'date +%N >> {SOURCE}/page'")
+        answer = self.ask("backup", where, source=SOURCE, mode=mode, volume_mib=1)
+        assert answer["outcome"] == "ok", answer
+        made = answer["record"]
+        self.chains.setdefault(made["chain"], []).append(made["set_time"])
+        time.sleep(1.1)  # a name is a second
+        return str(made["set_time"])
+
+    def prune(self, *arguments: str, confirm: bool = True) -> Any:
+        store = {"bucket": self.bucket.name, "endpoint_url": self.bucket.endpoint_url, "region": self.bucket.region}
+        return self.fleet.play(
+            "prune.yml",
+            *arguments,
+            target=HOST,
+            lifeboat_store={**store, "ca_bundle": self.bucket.place.ca_bundle},
+            lifeboat_controller_dir=str(self.folder),
+            lifeboat_profiles={"site": {"source": SOURCE, "keep_days": TIGHT["keep_days"]}},
+            lifeboat_settle_hours=TIGHT["settle_hours"],
+            confirm=confirm,
+        )
+
+    def versions(self, prefix: str = "nodes/node1/") -> set[tuple[str, str, bool]]:
+        """Every version and delete marker below a prefix: (name, version id, marker)."""
+        found = set()
+        for page in self.bucket.client.get_paginator("list_object_versions").paginate(
+            Bucket=self.bucket.name, Prefix=prefix
+        ):
+            found |= {(item["Key"], item["VersionId"], False) for item in page.get("Versions", [])}
+            found |= {(item["Key"], item["VersionId"], True) for item in page.get("DeleteMarkers", [])}
+        return found
+
+    def ledger(self) -> list[dict[str, Any]]:
+        names = sorted(f"ledger/prune/{name}" for name in self.bucket.names("ledger/prune/"))
+        entries = [
+            json.loads(self.bucket.client.get_object(Bucket=self.bucket.name, Key=name)["Body"].read())
+            for name in names
+        ]
+        for entry in entries:
+            jsonschema.validate(entry, SCHEMA)
+        return entries
+
+
+@pytest.fixture(scope="module")
+def scene(fleet: Any, own_bucket: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    made = Scene(fleet, own_bucket, tmp_path_factory.mktemp("controller"))
+    try:
+        yield made
+    finally:
+        fleet.on(HOST, f"sudo rm -rf {WORK} /srv/prune-back")
+        own_bucket.admin.remove_user(made.user)
+
+
+JUNK = [
+    "duplicity-full.20300101T000000Z.vol1.difftar.gz",
+    "duplicity-full-signatures.20300101T000000Z.sigtar.gz",
+    "duplicity-full.20300101T000000Z.manifest",
+]
+
+
+@pytest.fixture(scope="module")
+def history(scene: Scene) -> dict[str, Any]:
+    """full, incremental, full, incremental; then, more than a minute later, root on the node strikes with the node's key."""
+    first = [scene.back_up("full"), scene.back_up("incremental")]
+    second = [scene.back_up("full")]
+    time.sleep(10)  # so that the window of 8.6 s starts in the second chain
+    second.append(scene.back_up("incremental"))
+    assert set(scene.chains) == {first[0], second[0]}
+    scene.back_up("full", "nodes/stranger/repo/site/")
+    before = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    time.sleep(62)
+    write_ini(scene.folder / "node.ini", scene.key)
+    place = S3Store(scene.bucket.place).location
+    client = s3_client(
+        type(place)(place.url, place.endpoint_url, place.region, place.ca_bundle, str(scene.folder / "node.ini"))
+    )
+    bucket = scene.bucket.name
+    for _ in range(3):  # over the manifest of what goes
+        client.put_object(Bucket=bucket, Key=f"{REPO}duplicity-full.{first[0]}.manifest", Body=secrets.token_bytes(99))
+    client.delete_object(Bucket=bucket, Key=f"{REPO}duplicity-full.{first[0]}.vol1.difftar.gz")
+    # of what stays: a manifest hidden, another one put over, a volume that never was
+    client.delete_object(Bucket=bucket, Key=f"{REPO}duplicity-full.{second[0]}.manifest")
+    client.put_object(Bucket=bucket, Key=f"{REPO}duplicity-inc.{second[0]}.to.{second[1]}.manifest", Body=b"garbage")
+    client.put_object(Bucket=bucket, Key=f"{REPO}duplicity-full.{second[0]}.vol99.difftar.gz", Body=b"junk")
+    for name in JUNK:
+        client.put_object(Bucket=bucket, Key=REPO + name, Body=b"")
+    client.put_object(Bucket=bucket, Key="nodes/node1/notes", Body=b"?")
+    return {"first": first, "second": second, "before": before}
+
+
+def test_a_prune_of_nobody_is_refused(scene: Scene, history: dict[str, Any]) -> None:
+    run = scene.fleet.play("prune.yml", confirm=True)
+    assert run.rc != 0
+    assert "Name the nodes to prune" in run.out
+
+
+def test_check_mode_and_no_answer_delete_nothing(scene: Scene, history: dict[str, Any]) -> None:
+    before = scene.versions("")
+    run = scene.prune("--check", "--diff")
+    assert run.rc == 0, run.out
+    assert f"node1: chain {history['first'][0]}: full {history['first'][0]}, " in run.out
+    assert "superseded by chain" in run.out
+    run = scene.prune(confirm=False)
+    assert run.rc != 0
+    assert "Nothing was dropped" in run.out
+    assert scene.versions("") == before
+
+
+def test_a_key_that_may_not_delete_versions_fails_by_name(scene: Scene, history: dict[str, Any]) -> None:
+    before = scene.versions()
+    scene.power(without="s3:DeleteObjectVersion")
+    run = scene.prune()
+    scene.power()
+    assert run.rc != 0
+    assert "1 of 1 node(s) could not be pruned; node1: " in run.out
+    assert f"{REPO}duplicity-" in run.out
+    assert "AccessDenied" in run.out
+    assert scene.versions() == before
+    begun, done = scene.ledger()[-2:]
+    assert (begun["step"], done["step"], done["left"] > 0) == ("begun", "done", True)
+    assert "AccessDenied" in done["failure"]
+
+
+def test_a_prune_deletes_every_version_of_what_goes_and_nothing_else(scene: Scene, history: dict[str, Any]) -> None:
+    before = scene.versions("")
+    run = scene.prune()
+    assert run.rc == 0, run.out
+    told = " ".join(run.out.split())
+    assert "chain 20300101T000000Z is not believed and stays" in told
+    assert f"chain {history['second'][0]} was meddled with after it was made" in told
+    assert "1 object(s) in its corner belong to no backup and stay" in told
+    after = scene.versions("")
+    gone = {name for name, _version, _marker in before - after}
+    assert not {name for name, _v, _m in after} & gone  # not one version is left of any object that went
+    assert {name for name in gone if "/repo/" in name} == {
+        name for name, _v, _m in before if any(f"{point}." in name for point in history["first"]) and "/repo/" in name
+    }
+    assert len([name for name in gone if "/records/" in name]) == 2 * len(history["first"])
+    assert {name.split("/")[1] for name in gone} == {"node1"}
+    assert {REPO + name for name in JUNK} <= {name for name, _v, _m in after}
+    new = {name for name, _v, _m in after - before}
+    assert len(new) == 2
+    assert all(name.startswith("ledger/prune/node1/") for name in new)
+    done = scene.ledger()[-1]
+    assert (done["step"], done["failure"], done["left"], done["points"]) == ("done", None, 0, 2)
+    assert [item["chain"] for item in done["dropped"]] == [history["first"][0]]
+    versions = [one for one in before - after if "/repo/" in one[0]]
+    assert done["versions"] == len(versions) >= len({name for name, _v, _m in versions}) + 4
+    assert done["records"] == 4
+
+
+def test_what_stays_restores_as_of_before_the_attack(scene: Scene, history: dict[str, Any]) -> None:
+    key = Key(*s3_client(scene.bucket.place)._request_signer._credentials.get_frozen_credentials()[:2])
+    answer = scene.fleet.ask(
+        HOST,
+        operation="restore",
+        target=f"s3://{scene.bucket.name}/{REPO.rstrip('/')}",
+        store=scene.bucket.access(key),
+        dest="/srv/prune-back",
+        as_of=history["before"],
+    )
+    assert not answer["failed"], answer
+    assert answer["record"]["set_time"] == history["second"][1]
+    digests = scene.fleet.on(HOST, f"sudo sha256sum {SOURCE}/data /srv/prune-back/data").split()
+    assert digests[0] == digests[2]
+
+
+def test_a_second_prune_changes_nothing(scene: Scene, history: dict[str, Any]) -> None:
+    before = scene.versions("")
+    run = scene.prune()
+    assert run.rc == 0, run.out
+    assert "changed=0" in run.out
+    assert scene.versions("") == before
+
+
+def test_a_stranger_is_named_and_kept(scene: Scene, history: dict[str, Any]) -> None:
+    run = scene.prune("--check")
+    assert "stranger" in " ".join(run.out.split())
+    assert len(scene.versions("nodes/stranger/")) >= 5
+
+
+def test_the_prune_of_a_store_with_one_key_works_on_it_too(scene: Scene) -> None:
+    """``operation: prune`` of the module: plain deletions, with the key that writes."""
+    where = "nodes/single/repo/site/"
+    first = [scene.back_up("full", where), scene.back_up("incremental", where)]
+    second = [scene.back_up("full", where)]
+    time.sleep(10)
+    second.append(scene.back_up("incremental", where))
+    would = scene.ask("prune", where, check=True, **TIGHT)
+    assert [(item["chain"], item["action"]) for item in would["plan"]] == [(first[0], "drop"), (second[0], "keep")]
+    names = scene.bucket.names(where)
+    done = scene.ask("prune", where, **TIGHT)
+    assert (done["failed"], done["changed"], done["outcome"]) == (False, True, "ok"), done
+    assert names - scene.bucket.names(where) == {name for name in names if any(f"{point}." in name for point in first)}
+    assert not scene.ask("prune", where, **TIGHT)["changed"]
+    assert len(scene.ask("info", where)["points"]) == 2
