@@ -2,8 +2,8 @@
 # Copyright: Lifeboat contributors
 """The one door to gpg for streams: a file of the repository -> its plain bytes, whatever it is wrapped in.
 
-gpg runs beside us, from file to pipe. What came out of it counts only after :meth:`Plain.finish`, which asks whether
-gpg saw the end of the message and found it unchanged.
+gpg runs beside us, from file to pipe; it takes off the encryption, we unpack what is in it. That counts only after
+:meth:`Plain.finish`, which asks whether gpg saw the end of the message and found it unchanged.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import fcntl
 import os
 import subprocess
 import typing as t
-import zlib
 
-from .errors import Damaged, LifeboatError
+from .errors import Damaged, LifeboatError, UnknownFormat
+from .inflate import GZIP, Inflated
 from .keyring import cause, statuses
+from .openpgp import Literal
 from .outcome import SYMMETRIC
 
 _CHUNK = 1 << 20
@@ -45,8 +46,12 @@ def whole(path: str, name: str, home: str) -> bytes:
     plain = opened(path, name, home)
     try:
         pieces = []
-        while piece := plain.read(_CHUNK):
-            pieces.append(piece)
+        try:
+            while piece := plain.read(_CHUNK):
+                pieces.append(piece)
+        except (Damaged, UnknownFormat):
+            plain.finish()  # when gpg has failed, its own reason is the better one
+            raise
         plain.finish()
         return b"".join(pieces)
     finally:
@@ -70,19 +75,10 @@ class _File:
 class _Gzip(_File):
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self._inflate = zlib.decompressobj(wbits=31)
+        self._plain = Inflated(self.file.read, GZIP, "gzip")
 
     def read(self, size: int, /) -> bytes:
-        try:
-            while not self._inflate.eof:
-                packed = self._inflate.unconsumed_tail or self.file.read(_CHUNK)
-                if not packed:
-                    raise Damaged("its gzip form is cut short")
-                if plain := self._inflate.decompress(packed, size):
-                    return plain
-        except zlib.error:
-            raise Damaged("its gzip form is damaged") from None
-        return b""
+        return self._plain.read(size)
 
     def finish(self) -> None:
         while self.read(_CHUNK):
@@ -105,7 +101,7 @@ class _Gpg:
                 self._process = subprocess.Popen(
                     [
                         *("gpg", "--batch", "--no-tty", "--quiet", "--status-fd", str(self._status)),
-                        *("--pinentry-mode", "loopback", "--no-auto-check-trustdb", "--decrypt"),
+                        *("--pinentry-mode", "loopback", "--no-auto-check-trustdb", "--unwrap", "--decrypt"),
                     ],
                     env=environment,
                     stdin=source,
@@ -123,12 +119,25 @@ class _Gpg:
         except (OSError, AttributeError):
             pass  # the user's share of large pipes is used up: a small one works too
 
+        self._literal = Literal(lambda size: os.read(self._pipe, size))
+
     def read(self, size: int, /) -> bytes:
-        return os.read(self._pipe, size)
+        return self._literal.read(size)
 
     def finish(self) -> None:
+        trouble: LifeboatError | None = None
+        try:
+            while self._literal.read(_CHUNK):
+                continue
+        except (Damaged, UnknownFormat) as error:
+            trouble = error
         while os.read(self._pipe, _CHUNK):
             continue
+        self._check_gpg()
+        if trouble is not None:
+            raise trouble
+
+    def _check_gpg(self) -> None:
         code = self._process.wait()
         status = statuses(_text(self._status))
         words = {word for word, rest in status}

@@ -74,6 +74,56 @@ def entries(read: Read) -> t.Iterator[Entry]:
             names = {}
 
 
+def batches(read: Read, wanted: int) -> t.Iterator[bytes]:
+    """The same entries as they are, in pieces of ``wanted`` bytes or little more; :func:`entries` reads each by itself,
+    and judges what is in it. Only where entries end is looked at here."""
+    ahead = _Ahead(read)
+    if not ahead.has(512):
+        raise Damaged("its tar is cut short")
+    at = whole = 0  # where the next header is, and the last entry's end
+    told = -1  # an entry's size, if a header before its own tells it
+    while ahead.has(at + 512):
+        data = ahead.data
+        if not data[at] and not data[at : at + 512].strip(b"\0"):
+            ahead.data = data[:at]
+            break
+        size = told if told >= 0 else _number(data[at + 124 : at + 136])
+        if not 0 <= size <= _LARGEST:
+            raise _too_large(size)
+        kind, start = data[at + 156 : at + 157], at + 512
+        at, told = start + size + (-size & 511), -1
+        ahead.has(at)
+        if kind == b"x":
+            told = int(_pax(ahead.data[start : start + size]).get(b"size", b"-1"), 8)
+        elif kind not in b"LK":
+            whole = at
+            if whole >= wanted:
+                yield ahead.data[:whole]
+                ahead.data, at, whole = ahead.data[whole:], 0, 0
+    if ahead.data:
+        yield ahead.data
+
+
+class _Ahead:
+    """The bytes of a stream from a certain place on, as far as they were looked at."""
+
+    def __init__(self, read: Read) -> None:
+        self._read, self.data = read, b""
+
+    def has(self, wanted: int) -> bool:
+        """Read until there are so many; whether there are."""
+        while len(self.data) < wanted:
+            piece = self._read(_CHUNK)
+            if not piece:
+                return False
+            self.data += piece
+        return True
+
+
+def _too_large(size: int) -> Damaged:
+    return Damaged(f"it holds an entry of {size} bytes, which no known duplicity writes")
+
+
 class _Source:
     """Takes exact lengths from a stream that comes in pieces."""
 
@@ -97,7 +147,7 @@ class _Source:
     def take_padded(self, size: int) -> bytes:
         """``size`` bytes, and past them to the end of their last block."""
         if not 0 <= size <= _LARGEST:
-            raise Damaged(f"it holds an entry of {size} bytes, which no known duplicity writes")
+            raise _too_large(size)
         return self.take(size + (-size & 511))[:size]
 
     def _fill(self, wanted: int) -> None:

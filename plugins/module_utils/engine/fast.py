@@ -14,6 +14,7 @@ import collections
 import contextlib
 import os
 import tempfile
+import threading
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,6 +22,7 @@ from . import chains, decrypt, difftar, finish, manifest
 from .crew import Crew, Task
 from .delta_spool import DeltaSpool
 from .errors import Damaged, LifeboatError, Refused
+from .feed import Feed, Slots
 from .fetch import Fetcher
 from .keyring import Keyring
 from .parts import Part, Stored, chosen_volumes, stored
@@ -34,6 +36,7 @@ if t.TYPE_CHECKING:
 
 _PART = 8 << 20  # bytes of an object that one connection fetches
 _MOST = 8  # processes, unless more are asked for
+_SMALL = 4 << 20  # bytes of volumes that one process unpacks sooner than two are started
 _AHEAD = 3  # volumes of incrementals that gpg works on while one is unpacked
 
 
@@ -68,19 +71,23 @@ def read(
     sets = [stored(item, number) for number, item in enumerate(chain.sets) if item.time <= point.time]
     choice = Choice(os.fsencode(path.strip("/")) if path else b"", selected)
     count = workers if workers is not None else min(_MOST, len(os.sched_getaffinity(0)))
-    members = 0 if count < 2 or len(sets[0].volumes) < 2 else min(count, len(sets[0].volumes))
+    if workers is None and sum(volume.bytes for volume in sets[0].volumes.values()) < _SMALL:
+        count = 0
+    members = count if count > 1 else 0
     # one connection to a distant store may be slow, where a disk is not
     part = _PART if origin.repository.scheme == "s3" else None
     try:
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lifeboat-spool-", dir=spool))
             # before any thread: a process forked beside one may inherit a lock that nobody frees
-            crew = Crew(members, lambda: Worker(destination, choice))
+            slots = Slots(3 * members)
+            stack.callback(slots.close)
+            crew = Crew(members, lambda: Worker(destination, choice, slots))
             stack.callback(crew.close)
             fetcher = stack.enter_context(
                 Fetcher(open_store(origin.repository), folder, spool_bytes - spool_bytes // 3, part=part)
             )
-            reader = _Reader(stack, crew, fetcher, sets, choice, destination)
+            reader = _Reader(stack, crew, slots, fetcher, sets, choice, destination)
             reader.deltas = DeltaSpool(os.path.join(folder, "deltas"), spool_bytes // 3)
             stack.callback(reader.deltas.close)
             ring = stack.enter_context(Keyring())
@@ -95,21 +102,24 @@ class _Reader:
     """One restore, step by step."""
 
     deltas: DeltaSpool
+    tree: Tree
 
     def __init__(
         self,
         stack: contextlib.ExitStack,
         crew: Crew,
+        slots: Slots,
         fetcher: Fetcher,
         sets: list[Stored],
         choice: Choice,
         destination: str,
     ) -> None:
         self.stack, self.crew, self.fetcher, self.sets, self.choice = stack, crew, fetcher, sets, choice
-        self.destination = destination
+        self.slots, self.destination = slots, destination
         self.home = ""
         self.plan: Plan = {}
         self.files = self.bytes = self.done = self.total = 0
+        self.lock = threading.Lock()
         self.progress: t.Callable[[int, int], None] | None = None
         self.others: dict[bytes, difftar.Entry] = {}
         self.loose: dict[bytes, Attributes] = {}
@@ -128,13 +138,13 @@ class _Reader:
         self.total = sum(len(volumes) for volumes in parts)
         if self.choice.prefix:
             self.fetcher.want(part.object for volumes in [*parts[:0:-1], parts[0]] for part in volumes)
-        tree = Tree(self.destination)
-        self.stack.callback(tree.close)
-        self._incrementals(tree, parts)
+        self.tree = Tree(self.destination)
+        self.stack.callback(self.tree.close)
+        self._incrementals(parts)
         self._full(parts[0])
         self._patch()
-        self.bytes += finish.deferred(tree, self.patch, self._again(parts), self.choice, self.deltas)
-        return self._finish(tree)
+        self.bytes += finish.deferred(self.tree, self.patch, self._again(parts), self.choice, self.deltas)
+        return self._finish()
 
     def _backwards(self) -> list[Stored]:
         """The order of reading: incrementals from the newest, then the full."""
@@ -159,8 +169,8 @@ class _Reader:
 
     # --- volumes ------------------------------------------------------------------------------------------------------
 
-    def _incrementals(self, tree: Tree, parts: list[list[Part]]) -> None:
-        unpacker = Unpacker(tree, self.plan, self.deltas, self.choice)
+    def _incrementals(self, parts: list[list[Part]]) -> None:
+        unpacker = Unpacker(self.tree, self.plan, self.deltas, self.choice)
         before: dict[int, Summary] = {}
         wanted = [part for volumes in parts[:0:-1] for part in volumes]
         with contextlib.closing(self._opened(wanted)) as opened:
@@ -169,14 +179,16 @@ class _Reader:
                     summary = unpacked(unpacker, plain, part.set)
                     self._check_step(before.get(part.set), summary)
                 before[part.set] = summary
-                self._note(part, summary)
+                self._note(summary)
         for volumes in parts[1:]:
             if volumes:
                 with volumes[-1].named():
                     self._check_end(before[volumes[-1].set])
         self.waiting |= {path for path, known in self.plan.items() if known is not None}
 
-    def _opened(self, wanted: list[Part]) -> t.Generator[tuple[Part, decrypt.Plain], None, None]:
+    def _opened(
+        self, wanted: list[Part], *, once_more: bool = False
+    ) -> t.Generator[tuple[Part, decrypt.Plain], None, None]:
         """These volumes, checked and opened; gpg works on the next few while one is read."""
         ahead: collections.deque[tuple[Part, decrypt.Plain]] = collections.deque()
         rest = collections.deque(wanted)
@@ -189,10 +201,29 @@ class _Reader:
                 yield part, plain
                 ahead.popleft()
                 plain.close()
-                self.fetcher.drop(part.object.name)
+                self._used(part, once_more)
         finally:
             for _part, plain in ahead:
                 plain.close()
+
+    @contextlib.contextmanager
+    def _opened_one(self, part: Part) -> t.Iterator[decrypt.Plain]:
+        plain = decrypt.opened(self._fetched(part), part.object.name, self.home)
+        try:
+            yield plain
+        finally:
+            plain.close()
+        self._used(part)
+
+    def _used(self, part: Part, once_more: bool = False) -> None:
+        """The volume is read."""
+        self.fetcher.drop(part.object.name)
+        if once_more:
+            return
+        with self.lock:
+            self.done += 1
+            if self.progress is not None:
+                self.progress(self.done, self.total)
 
     def _fetched(self, part: Part) -> str:
         """The path of the volume's file, whose hash is right."""
@@ -204,25 +235,14 @@ class _Reader:
 
     def _full(self, volumes: list[Part]) -> None:
         self.deltas.flush()
-        self.crew.all(("begin", (self.plan, self.deltas.path, self.home)))
-        found: dict[int, Summary] = {}
-
-        def tasks() -> t.Iterator[Task]:
-            for part in volumes:
-                yield "volume", (part, self._fetched(part))
-
-        def done(task: Task, summary: Summary) -> None:
-            part: Part = task[1][0]
-            found[part.volume.number] = summary
-            self.fetcher.drop(part.object.name)
-            self._note(part, summary)
-
-        self.crew.each(tasks(), done, self.fetcher.stop)
+        self.crew.all(("begin", (self.plan, self.deltas.path)))
+        found = self._fed(volumes) if len(self.crew) else [[summary] for summary in self._in_turn(volumes)]
         before: Summary | None = None
-        for part in volumes:
+        for part, summaries in zip(volumes, found, strict=True):
             with part.named():
-                self._check_step(before, found[part.volume.number])
-            before = found[part.volume.number]
+                for summary in summaries:
+                    self._check_step(before, summary)
+                    before = summary
         if before is not None:
             with volumes[-1].named():
                 self._check_end(before)
@@ -232,8 +252,22 @@ class _Reader:
                 f"the repository is damaged: of {_names(lost)} there are changes, but no version that they build on."
             )
 
-    def _note(self, part: Part, summary: Summary) -> None:
-        """Add up what a volume brought."""
+    def _fed(self, volumes: list[Part]) -> list[list[Summary]]:
+        """Unpack the full's volumes in several processes."""
+        return Feed(self.crew, self.slots, self._opened_one, self._note, self.fetcher.stop).run(volumes)
+
+    def _in_turn(self, volumes: list[Part]) -> t.Iterator[Summary]:
+        """Unpack them in this process."""
+        unpacker = Unpacker(self.tree, self.plan, self.deltas, self.choice)
+        with contextlib.closing(self._opened(volumes)) as opened:
+            for part, plain in opened:
+                with part.named():
+                    summary = unpacked(unpacker, plain, part.set)
+                self._note(summary)
+                yield summary
+
+    def _note(self, summary: Summary) -> None:
+        """Add up what some entries brought."""
         self.files += summary.files
         self.bytes += summary.size
         for path, attributes in summary.loose.items():
@@ -241,9 +275,6 @@ class _Reader:
         self.others.update(summary.others)
         self.patch.update(summary.patch)
         self.waiting.difference_update(summary.based)
-        self.done += 1
-        if self.progress is not None:
-            self.progress(self.done, self.total)
 
     def _check_step(self, before: Summary | None, summary: Summary) -> None:
         """Whether ``summary``'s volume follows the one before; of a part of a set, only what is restored matters."""
@@ -278,7 +309,7 @@ class _Reader:
 
         def entries(number: int) -> t.Generator[difftar.Entry, None, None]:
             self.fetcher.want(part.object for part in parts[number])
-            with contextlib.closing(self._opened(parts[number])) as opened:
+            with contextlib.closing(self._opened(parts[number], once_more=True)) as opened:
                 for part, plain in opened:
                     with part.named():
                         yield from difftar.entries(plain.read)
@@ -286,12 +317,12 @@ class _Reader:
 
         return entries
 
-    def _finish(self, tree: Tree) -> Counted:
+    def _finish(self) -> Counted:
         for path, attributes in self.loose.items():
-            tree.end_parts(path, attributes)
+            self.tree.end_parts(path, attributes)
         for folders in self.crew.all(("folders", None)):
-            tree.folders |= folders
-        finish.complete(tree, self.others, self.choice)
+            self.tree.folders |= folders
+        finish.complete(self.tree, self.others, self.choice)
         if not self.files and not self.others:
             where = os.fsdecode(self.choice.prefix)
             raise LifeboatError(f"restore point {self.sets[-1].time} holds no '{where}': check the path.")

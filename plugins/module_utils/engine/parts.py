@@ -30,7 +30,7 @@ class Part:
         """Errors of this volume's content become a sentence that says which volume and which files."""
         try:
             yield
-        except Damaged as error:
+        except (Damaged, UnknownFormat) as error:  # no other reader is tried any more
             raise LifeboatError(
                 f"volume {self.volume.number} of set {self.time} is damaged: {error}; "
                 f"it holds {_range(self.volume)}: {_ADVICE}."

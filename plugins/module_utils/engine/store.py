@@ -16,6 +16,7 @@ from .store_as_of import AsOf
 from .store_base import STORAGE_CLASSES, Location, ObjectStore, Sentences, StoredObject, check_url
 from .store_file import FileStore
 from .store_s3 import S3Store, explain, key_client, read_credentials, s3_client, session_client
+from .store_s3_reads import S3Reads
 
 __all__ = [
     "STORAGE_CLASSES",
@@ -42,8 +43,13 @@ _HALF = re.compile(r"(?:duplicity-|[0-9]{8}T[0-9]{6}Z-).*\.new", re.DOTALL)
 def open_store(location: Location) -> ObjectStore:
     """The store at ``location``; with ``location.as_of`` a view of it that only reads. Nothing is contacted yet."""
     check_url(location.url)
-    store: ObjectStore = S3Store(location) if location.scheme == "s3" else FileStore(location)
+    store: ObjectStore = FileStore(location) if location.scheme != "s3" else _bucket(location)
     return store if location.as_of is None else AsOf(store, location.as_of)
+
+
+def _bucket(location: Location) -> S3Store:
+    """At a region's own endpoint boto3 knows names, redirects and partitions that we do not."""
+    return S3Reads(location) if location.endpoint_url else S3Store(location)
 
 
 def sweep(location: Location) -> None:

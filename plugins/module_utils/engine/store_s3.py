@@ -39,7 +39,11 @@ class S3Store:
         self.location = location
         self.bucket = parts.netloc
         self.prefix = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
-        self.client = s3_client(location)
+
+    @functools.cached_property
+    def client(self) -> t.Any:
+        """boto3's: it takes a while to make, and who only reads may do without."""
+        return s3_client(self.location)
 
     def _failure(self, doing: str, error: Exception) -> LifeboatError:
         return LifeboatError(explain(f"{doing} in s3://{self.bucket}", error))

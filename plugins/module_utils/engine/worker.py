@@ -4,23 +4,24 @@
 
 from __future__ import annotations
 
+import io
 import typing as t
 
-from . import decrypt
 from .delta_spool import DeltaSpool
+from .difftar import entries
+from .errors import Damaged
+from .feed import Slots
 from .finish import patched
-from .parts import Part
 from .tree import Tree, failure
-from .unpack import Choice, Pending, Plan, Summary, Unpacker, unpacked
+from .unpack import Choice, Pending, Plan, Summary, Unpacker
 
 
 class Worker:
-    """Tasks: ``begin``, then ``volume`` of the full in any order, ``patch`` of files, ``folders``."""
+    """Tasks: ``begin``, then of the full ``batch`` in any order, ``patch`` of files, ``folders``."""
 
-    def __init__(self, destination: str, choice: Choice) -> None:
-        self._destination, self._choice = destination, choice
+    def __init__(self, destination: str, choice: Choice, slots: Slots) -> None:
+        self._destination, self._choice, self._slots = destination, choice, slots
         self._tree = Tree(destination)
-        self._home = ""
         self._deltas: DeltaSpool | None = None
 
     def close(self) -> None:
@@ -34,19 +35,18 @@ class Worker:
         except OSError as error:
             raise failure(error, self._destination) from error
 
-    def _begin(self, value: tuple[Plan, str, str]) -> None:
-        plan, deltas, self._home = value
+    def _begin(self, value: tuple[Plan, str]) -> None:
+        plan, deltas = value
         self._deltas = DeltaSpool(deltas)
         self._unpacker = Unpacker(self._tree, plan, self._deltas, self._choice)
 
-    def _volume(self, value: tuple[Part, str]) -> Summary:
-        part, path = value
-        plain = decrypt.opened(path, part.object.name, self._home)
+    def _batch(self, value: tuple[int, int, int, int, int | bytes]) -> tuple[Summary, str]:
+        """Summary of some entries, and what is wrong with them if anything is."""
+        number, _volume, _batch, slot, where = value
         try:
-            with part.named():
-                return unpacked(self._unpacker, plain, part.set)
-        finally:
-            plain.close()
+            return self._unpacker.volume(entries(io.BytesIO(self._slots.get(slot, where)).read), number), ""
+        except Damaged as error:
+            return Summary(), str(error)
 
     def _patch(self, value: tuple[bytes, Pending]) -> int:
         path, pending = value

@@ -195,7 +195,7 @@ def test_a_killed_gpg(sealed: Node, pair: Pair, tmp_path: Path, monkeypatch: pyt
 
 def test_a_killed_process(odd: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Doomed(fast.Worker):
-        def _volume(self, value: t.Any) -> t.Any:
+        def _batch(self, value: t.Any) -> t.Any:
             os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(fast, "Worker", Doomed)

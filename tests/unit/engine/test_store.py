@@ -160,8 +160,7 @@ def bucket(tmp_path: Path) -> t.Iterator[tuple[store.S3Store, Stubber]]:
     path = tmp_path / "store.ini"
     path.write_text("[default]\naws_access_key_id = A\naws_secret_access_key = B\n")
     location = Location("s3://b/nodes/n1", endpoint_url="https://store.invalid", credentials_file=str(path))
-    found = store.open_store(location)
-    assert isinstance(found, store.S3Store)
+    found = store.S3Store(location)
     with Stubber(found.client) as stub:
         yield found, stub
         stub.assert_no_pending_responses()

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""The full's volumes, decrypted and unpacked here -> batches of entries for whichever process is free.
+
+A volume comes from one gpg and one deflate stream, but most of the work is to make its files. So threads of this process
+cut the streams between entries, and hand the pieces over in memory that all processes share. That keeps every core at
+work, whether there is one volume or a hundred.
+"""
+
+from __future__ import annotations
+
+import mmap
+import queue
+import threading
+import typing as t
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from .crew import Crew, Task
+from .decrypt import Plain
+from .difftar import batches
+from .errors import Damaged
+from .parts import Part
+from .unpack import Summary
+
+BATCH = 1 << 19  # bytes of entries that one task is about
+_SLOT = BATCH + (1 << 18)  # an entry has 64 KiB and its headers; what is larger goes through a pipe
+_MOST = 4  # volumes that are read at a time
+
+
+class Slots:
+    """Room for ``count`` batches, shared with the processes that are forked after it was made."""
+
+    def __init__(self, count: int) -> None:
+        self._memory = mmap.mmap(-1, max(count, 1) * _SLOT)
+        self.free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        for number in range(count):
+            self.free.put(number)
+
+    def put(self, number: int, data: bytes) -> int | bytes:
+        """Where :meth:`get` finds the data: their length in the slot, or they themselves."""
+        if len(data) > _SLOT:
+            return data
+        self._memory[number * _SLOT : number * _SLOT + len(data)] = data
+        return len(data)
+
+    def get(self, number: int, found: int | bytes) -> bytes:
+        return found if isinstance(found, bytes) else self._memory[number * _SLOT : number * _SLOT + found]
+
+    def close(self) -> None:
+        self._memory.close()
+
+
+Open = t.Callable[[Part], t.ContextManager[Plain]]
+
+
+class Feed:
+    """``opened`` waits for a volume, checks its hash and opens it; ``note`` is told of each batch's summary, by one thread
+    at a time; ``stop`` ends whatever ``opened`` may wait for."""
+
+    def __init__(
+        self, crew: Crew, slots: Slots, opened: Open, note: t.Callable[[Summary], None], stop: t.Callable[[], None]
+    ) -> None:
+        self._crew, self._slots, self._opened, self._note, self._stop = crew, slots, opened, note, stop
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._ended = False
+        self._lock = threading.Lock()
+        self._found: dict[int, dict[int, Summary]] = {}  # volume -> batch -> its ends
+        self._hurt: dict[int, str] = {}  # volume -> what is wrong with its entries
+        self._broken: dict[int, BaseException] = {}  # volume -> why it could not be read
+        self._failures: list[BaseException] = []
+
+    def run(self, parts: t.Sequence[Part]) -> list[list[Summary]]:
+        """Unpack all these volumes; returns for each the first and last entries of its batches, in order."""
+        rest = iter(parts)
+        count = min(_MOST, len(self._crew), len(parts))
+        with ThreadPoolExecutor(count + 1) as pool:
+            fed = [pool.submit(self._feed, rest) for _number in range(count)]
+            pool.submit(self._close, fed)
+            try:
+                self._crew.each(iter(self._tasks.get, None), self._done, self._end)
+            except BaseException as error:  # noqa: BLE001 - raised below, when all threads have ended
+                self._failures.append(error)
+                self._end()
+        for part in parts:
+            number = part.volume.number
+            if number in self._hurt:
+                with part.named():
+                    raise self._broken.get(number) or Damaged(self._hurt[number])
+        if self._failures:
+            raise self._failures[0]
+        return [[found for _number, found in sorted(self._found.get(part.volume.number, {}).items())] for part in parts]
+
+    # --- threads that feed --------------------------------------------------------------------------------------------
+
+    def _close(self, fed: t.Sequence[Future[None]]) -> None:
+        """When nothing more is fed, whoever waits for a task hears of it."""
+        wait(fed)
+        self._tasks.put(None)
+
+    def _feed(self, rest: t.Iterator[Part]) -> None:
+        while not self._ended:
+            with self._lock:
+                part = next(rest, None)
+            if part is None:
+                return
+            try:
+                with part.named(), self._opened(part) as plain:
+                    self._volume(part, plain)
+            except BaseException as error:  # noqa: BLE001 - raised by `run`
+                self._broken[part.volume.number] = error
+                self._failures.append(error)
+                self._end()
+
+    def _volume(self, part: Part, plain: Plain) -> None:
+        number = part.volume.number
+        try:
+            for count, data in enumerate(batches(plain.read, BATCH)):
+                slot = self._slots.free.get()
+                if slot is None or self._ended:
+                    self._slots.free.put(None)
+                    break
+                self._tasks.put(("batch", (part.set, number, count, slot, self._slots.put(slot, data))))
+        except Damaged:
+            plain.finish()  # when gpg has failed, its own reason is the better one
+            raise
+        if not self._ended or number in self._hurt:
+            plain.finish()
+
+    # --- threads that drive the processes -----------------------------------------------------------------------------
+
+    def _done(self, task: Task, answer: tuple[Summary, str]) -> None:
+        _set, volume, count, slot, _where = task[1]
+        summary, damage = answer
+        self._slots.free.put(slot)
+        if damage:
+            self._hurt.setdefault(volume, damage)
+            self._end()
+            return
+        self._note(summary)
+        self._found.setdefault(volume, {})[count] = Summary(summary.first, summary.last, summary.open)
+
+    def _end(self) -> None:
+        """Nothing more is fed."""
+        self._ended = True
+        self._slots.free.put(None)
+        self._stop()

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Lifeboat contributors
+"""Signed GETs without boto3's client: the same requests and answers as boto3's, against a small server of this test."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import threading
+import typing as t
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import store, store_s3_reads
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store_s3_reads import S3Reads
+
+Answer = tuple[int, bytes]
+
+
+@dataclass
+class Server:
+    """Gives its answers in order, and notes what was asked."""
+
+    answers: list[Answer] = field(default_factory=list)
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def server() -> t.Iterator[Server]:
+    state = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            state.asked.append((self.path, {key.lower(): value for key, value in self.headers.items()}))
+            status, body = state.answers.pop(0)
+            short = status == 299  # promises more than it sends
+            self.send_response(200 if short else status)
+            self.send_header("Content-Length", str(len(body) + (10 if short else 0)))
+            self.end_headers()
+            self.wfile.write(body)
+            self.close_connection = short
+
+        def log_message(self, *_: t.Any) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        state.url = f"http://127.0.0.1:{listener.server_address[1]}"
+        thread = threading.Thread(target=listener.serve_forever)
+        thread.start()
+        yield state
+        listener.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def place(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> store.Location:
+    monkeypatch.setattr(store_s3_reads.time, "sleep", lambda _seconds: None)
+    keys = tmp_path / "store.ini"
+    keys.write_text("[default]\naws_access_key_id = ANNA\naws_secret_access_key = secret\n")
+    return store.Location("s3://fleet/nodes/n1", endpoint_url=server.url, credentials_file=str(keys))
+
+
+def page(*names: str, more: str = "") -> bytes:
+    items = "".join(
+        f"<Contents><Key>{name}</Key><LastModified>2026-11-24T01:02:03.456Z</LastModified><ETag>&quot;ab-2&quot;</ETag>"
+        f"<Size>7</Size></Contents>"
+        for name in names
+    )
+    tail = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{more}</NextContinuationToken>" if more else ""
+    return (
+        f'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{items}{tail}'
+        "<EncodingType>url</EncodingType></ListBucketResult>"
+    ).encode()
+
+
+def denied(code: str = "AccessDenied") -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+
+
+def signed(headers: t.Mapping[str, str]) -> tuple[str, str]:
+    """Whose signature it is, and of which headers."""
+    found = re.fullmatch(
+        r"AWS4-HMAC-SHA256 Credential=([^,]*), SignedHeaders=([^,]*), Signature=[0-9a-f]{64}", headers["authorization"]
+    )
+    assert found is not None
+    return found[1], found[2]
+
+
+def test_a_location_with_an_endpoint_is_read_this_way(place: store.Location) -> None:
+    assert type(store.open_store(place)) is S3Reads
+    assert isinstance(store.open_store(place), store.S3Store)  # all the rest is boto3's
+
+
+@pytest.mark.parametrize("kind", [S3Reads, store.S3Store])
+def test_both_list_alike(kind: type[store.S3Store], server: Server, place: store.Location) -> None:
+    server.answers = [
+        (200, page("nodes/n1/a%20b", "nodes/n1/%C3%BC%2B", more="t/1+")),
+        (200, page("nodes/n1/x%01")),
+    ]
+    found = kind(place).list("a")
+    assert [item.name for item in found] == ["a b", "ü+", "x\x01"]
+    first = found[0]
+    assert (first.bytes, first.checksum, first.modified.isoformat()) == (
+        7,
+        "etag:ab-2",
+        "2026-11-24T01:02:03.456000+00:00",
+    )
+    paths = [path for path, headers in server.asked]
+    assert [path.partition("?")[0].rstrip("/") for path in paths] == ["/fleet", "/fleet"]
+    assert [set(path.partition("?")[2].split("&")) for path in paths] == [
+        {"list-type=2", "prefix=nodes%2Fn1%2Fa", "encoding-type=url"},
+        {"list-type=2", "prefix=nodes%2Fn1%2Fa", "encoding-type=url", "continuation-token=t%2F1%2B"},
+    ]
+    assert {signed(headers)[0].partition("/")[0] for path, headers in server.asked} == {"ANNA"}
+
+
+@pytest.mark.parametrize("kind", [S3Reads, store.S3Store])
+def test_both_read_alike(kind: type[store.S3Store], server: Server, place: store.Location) -> None:
+    server.answers = [(200, b"whole"), (206, b"part"), (200, b"x" * 3_000_000), (206, b"old")]
+    bucket = kind(place)
+    assert bucket.read("a b/ü~+") == b"whole"
+    assert b"".join(bucket.stream("c", 2, 6)) == b"part"
+    assert sum(len(piece) for piece in bucket.stream("c")) == 3_000_000
+    assert b"".join(bucket.stream("c", 5, version_id="v/1")) == b"old"
+    assert [path for path, headers in server.asked] == [
+        "/fleet/nodes/n1/a%20b/%C3%BC~%2B",
+        "/fleet/nodes/n1/c",
+        "/fleet/nodes/n1/c",
+        "/fleet/nodes/n1/c?versionId=v%2F1",
+    ]
+    assert [headers.get("range") for path, headers in server.asked] == [None, "bytes=2-5", None, "bytes=5-"]
+
+
+@pytest.mark.parametrize("kind", [S3Reads, store.S3Store])
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ([(403, denied())], "the store answered AccessDenied (403); check that this key"),
+        ([(404, denied("NoSuchKey"))], "the store answered NoSuchKey (404); the object is not there."),
+        ([(403, b"")], "the store answered AccessDenied (403)"),
+        ([(500, b"<html>")] * 9, "(500); see the store's log."),
+        ([(503, denied("SlowDown"))] * 9, "the store answered SlowDown (503); see the store's log."),
+    ],
+)
+def test_both_say_the_same_of_an_error(
+    kind: type[store.S3Store],
+    answers: list[Answer],
+    says: str,
+    server: Server,
+    place: store.Location,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
+    server.answers = list(answers)
+    with pytest.raises(LifeboatError) as error:
+        kind(place).read("x")
+    assert str(error.value).startswith("cannot read 'nodes/n1/x' in s3://fleet: the store answered ")
+    assert says in str(error.value)
+    assert len(server.asked) == min(len(answers), 6)
+
+
+def test_what_passes_is_tried_again(server: Server, place: store.Location) -> None:
+    server.answers = [(500, b""), (503, denied("SlowDown")), (400, denied("RequestTimeout")), (200, b"there")]
+    assert S3Reads(place).read("x") == b"there"
+
+
+def test_a_body_that_is_cut_short_is_an_error(server: Server, place: store.Location) -> None:
+    server.answers = [(299, b"half")]
+    with pytest.raises(LifeboatError, match="cannot read 'nodes/n1/x' in s3://fleet"):
+        list(S3Reads(place).stream("x"))
+
+
+def test_what_is_no_list_is_an_error(server: Server, place: store.Location) -> None:
+    server.answers = [(200, b"welcome")]
+    with pytest.raises(LifeboatError, match="the answer is not S3's; check endpoint_url"):
+        S3Reads(place).list()
+
+
+def test_a_store_that_is_not_there(server: Server, place: store.Location) -> None:
+    gone = store.Location(place.url, endpoint_url="http://127.0.0.1:9", credentials_file=place.credentials_file)
+    with pytest.raises(LifeboatError, match="the store does not answer; check that it is up"):
+        S3Reads(gone).list()
