@@ -30,6 +30,11 @@ options:
       - What was done to stored objects until this time is no alarm any more. Forms as O(lifeboat.fleet.duplicity#module:time).
       - Better bring back the good versions (M(lifeboat.fleet.fleet_repair)), which ends the alarm too.
     type: str
+  as_of:
+    description:
+      - Judge the fleet as the store held it at this time, by the versions that were current then. Ages are counted from it.
+        Forms as O(accepted).
+    type: str
 attributes:
   check_mode:
     support: full
@@ -72,19 +77,21 @@ table:
 """
 
 import typing as t
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._controller import Arguments, location, reader_spec, run, wanted
-from ..module_utils.engine import fleet, ledger, report, times
+from ..module_utils.engine import fleet, ledger, report, target, times
 from ..module_utils.engine.store import open_store
 
 
 def work(module: AnsibleModule) -> Arguments:
     """Read, judge, show."""
-    place = location(module.params["store"], module.params["credentials"])
+    then = target.as_of(module.params)
+    place = replace(location(module.params["store"], module.params["credentials"]), as_of=then)
     drilled = fleet.drilled(ledger.read_all(open_store(place), "drill"))
-    now = times.now()
+    now = then or times.now()
     accepted = times.parse_time(module.params["accepted"], "accepted") if module.params["accepted"] else None
     rows = [
         fleet.status(corner, now, module.params["rpo_hours"], drilled.get(corner.wanted), accepted).to_dict()
@@ -96,7 +103,7 @@ def work(module: AnsibleModule) -> Arguments:
 
 def main() -> t.NoReturn:
     """The module's entry point."""
-    spec = reader_spec(rpo_hours={"type": "float", "default": 26.0}, accepted={"type": "str"})
+    spec = reader_spec(rpo_hours={"type": "float", "default": 26.0}, accepted={"type": "str"}, as_of={"type": "str"})
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
 
 

@@ -21,7 +21,7 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import times
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.fleet import Wanted
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, S3Store, s3_client
 
-NODE, SOURCE = "node1", "/srv/www"
+NODE, SOURCE = "node2", "/srv/www"
 REPO, RECORDS = f"nodes/{NODE}/repo/site/", f"nodes/{NODE}/records/site/"
 JUNK = "20300101T000000Z"
 known: dict[str, Any] = {}
@@ -86,8 +86,20 @@ def repair(fleet: Any, *arguments: str, **extra: Any) -> Any:
     return fleet.play("repair.yml", *arguments, target=NODE, as_of=known["good"], confirm=True, **extra)
 
 
-def test_two_points_are_made_and_nothing_is_alarming(fleet: Any, reader: Bucket) -> None:
+def test_a_crash_and_its_clean_up_are_no_alarm(fleet: Any, reader: Bucket, intruder: Bucket) -> None:
+    """What a killed full leaves, its second try included; duplicity itself takes it away at the next full."""
     known["before"] = alarms(reader)
+    left = f"{REPO}duplicity-full.{times.stamp(times.now())}.vol{{}}.difftar.gpg"
+    for number, body in ((1, b"one"), (2, b"two"), (2, b"two again")):
+        intruder.client.put_object(Bucket=intruder.name, Key=left.format(number), Body=body)
+    run = fleet.play("backup.yml", target=NODE, mode="full")
+    assert run.rc == 0, run.out
+    gone = {item.name for item in S3Store(reader.place).list_versions(REPO) if item.marker and item.latest}
+    assert {left.format(1), left.format(2)} <= gone
+    assert alarms(reader) == known["before"]
+
+
+def test_two_points_are_made_and_nothing_is_alarming(fleet: Any, reader: Bucket) -> None:
     for mode in ("full", "incremental"):
         fleet.on(NODE, f"sudo sh -c 'echo {mode} > {SOURCE}/marked-{mode}; rm -f {SOURCE}/marked-gone'")
         known[mode] = fleet.look(NODE, SOURCE)
@@ -243,7 +255,7 @@ def test_a_repair_that_only_tells_changes_nothing(fleet: Any, reader: Bucket) ->
     assert reader.versions() == before
     early = fleet.play("repair.yml", target=NODE, as_of="2020-01-01", confirm=True)
     assert early.rc != 0
-    assert "the store held no whole restore point of node1/site at 20200101T000000Z" in " ".join(early.out.split())
+    assert "the store held no whole restore point of node2/site at 20200101T000000Z" in " ".join(early.out.split())
     assert reader.versions() == before
     nobody = fleet.play("repair.yml", as_of=known["good"], confirm=True)
     assert nobody.rc != 0

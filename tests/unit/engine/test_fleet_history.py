@@ -16,6 +16,7 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import fleet
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.fleet import Row, Wanted
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.record import Object, Record
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store_as_of import AsOf
 
 T0 = "20261123T010000Z"
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
@@ -119,3 +120,17 @@ def test_a_store_without_versions_cannot_be_judged(tmp_path: Path) -> None:
     found = fleet.status(corner, NOW, 26)
     assert found.state == "unreadable"
     assert "keeps no earlier versions" in found.reason
+
+
+def test_as_of_a_time_it_is_as_it_was_then(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet = row()
+    for name in NAMES:
+        bucket.put(REPO + name, b"evil", 9)
+        bucket.hide(REPO + name, 10)
+    bucket.hide(RECORDS + RECORD, 9)
+    monkeypatch.setattr(fleet, "open_store", lambda location: AsOf(bucket, at(8)))
+    assert row() == quiet
+    (plain,) = fleet.read(Location("s3://b"), [WANTED])
+    assert fleet.status(plain, NOW, 26) == quiet
+    monkeypatch.setattr(fleet, "open_store", lambda location: AsOf(bucket, at(9.5)))
+    assert {item["what"] for item in row().alarms} == {"overwritten", "hidden"}
