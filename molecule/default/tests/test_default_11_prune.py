@@ -9,6 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import policies
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import Key
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import S3Store, s3_client
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import read_credentials, s3_client
 
 HOST, WORK = "node1", "/root/prune"
 SOURCE = f"{WORK}/source"
@@ -137,10 +138,7 @@ def history(scene: Scene) -> dict[str, Any]:
     before = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     time.sleep(62)
     write_ini(scene.folder / "node.ini", scene.key)
-    place = S3Store(scene.bucket.place).location
-    client = s3_client(
-        type(place)(place.url, place.endpoint_url, place.region, place.ca_bundle, str(scene.folder / "node.ini"))
-    )
+    client = s3_client(replace(scene.bucket.place, credentials_file=str(scene.folder / "node.ini")))
     bucket = scene.bucket.name
     for _ in range(3):  # over the manifest of what goes
         client.put_object(Bucket=bucket, Key=f"{REPO}duplicity-full.{first[0]}.manifest", Body=secrets.token_bytes(99))
@@ -217,7 +215,7 @@ def test_a_prune_deletes_every_version_of_what_goes_and_nothing_else(scene: Scen
 
 
 def test_what_stays_restores_as_of_before_the_attack(scene: Scene, history: dict[str, Any]) -> None:
-    key = Key(*s3_client(scene.bucket.place)._request_signer._credentials.get_frozen_credentials()[:2])
+    key = Key(*read_credentials(scene.bucket.place.credentials_file))
     answer = scene.fleet.ask(
         HOST,
         operation="restore",
