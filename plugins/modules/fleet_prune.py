@@ -67,6 +67,12 @@ options:
     description: How many nodes are worked on at a time. Each takes the memory of its own listing.
     type: int
     default: 8
+  most_objects:
+    description:
+      - How many objects a node's corner may hold. A node with more is not pruned, and named, so that a hostile one cannot
+        exhaust the memory of the controller. Each takes about 1.2 KiB.
+    type: int
+    default: 200000
   show:
     description:
       - V(all) tells of every chain in RV(plan) and RV(table), V(changes) only of nodes where something goes, fails or raises an
@@ -217,7 +223,8 @@ def work(module: AnsibleModule) -> Arguments:
     wanted = asked(params)
     store = t.cast(Bucket, open_store(location(params["store"], params["credentials"])))
     moment = times.now()
-    fates = fleet_prune.run(store, wanted, moment, check=check, workers=params["workers"])
+    limits = {"workers": params["workers"], "most_objects": params["most_objects"]}
+    fates = fleet_prune.run(store, wanted, moment, check=check, **limits)
     show_all = params["show"] == "all" or (params["show"] == "auto" and len(wanted) <= FEW)
     answer = collect(fates, show_all)
     if params["known"] is not None:
@@ -247,6 +254,7 @@ def main() -> t.NoReturn:
         policies={"type": "dict", "default": {}},
         known={"type": "list", "elements": "str"},
         workers={"type": "int", "default": fleet_prune.WORKERS},
+        most_objects={"type": "int", "default": fleet_prune.MOST_OBJECTS},
         show={"type": "str", "choices": ["auto", "all", "changes"], "default": "auto"},
     )
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)

@@ -228,18 +228,21 @@ def test_what_the_inventory_does_not_know_stays_and_is_named(fleet: Fleet) -> No
     assert {"nodes/web1/notes/x", "nodes/web1/repo/site/duplicity-else"} <= fleet.names("web1")
 
 
-def test_any_number_of_versions_of_one_object_go(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_of_versions_of_one_object_go(fleet: Fleet) -> None:
     """Of so many the ids are not held in memory; what came after the listing is not touched, and is no failure."""
     name = f"nodes/web1/repo/site/{HISTORY.sets[0].objects[0].name}"
     for number in range(2500):
         fleet.put(name, b"x", hours(HISTORY.now) - 300 + number / 100)
     fate = fleet.prune("web1")["web1"]
     assert (fate.failure, name in fleet.kept) == (None, False)
-    monkeypatch.setattr(fleet_prune, "MOST_NAMES", 10)
-    refused = fleet.prune("web1", now=HISTORY.now + DAY)["web1"]
+
+
+def test_objects_beyond_measure_stop_the_node(fleet: Fleet) -> None:
+    asked = [Asked("web1", {"site": SITE})]
+    (refused,) = fleet_prune.run(fleet, asked, HISTORY.now, most_objects=10)
     assert refused.failure == (
         "nodes/web1/ holds more than 10 objects or 10000 sets: the node is not pruned; find out who wrote them, or raise "
-        "volume_mib."
+        "most_objects (and volume_mib, for what is to come)."
     )
 
 
