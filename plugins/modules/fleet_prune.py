@@ -171,6 +171,16 @@ KEYS = tuple(item.name for item in fields(Policy))
 FEW = 100
 
 
+def number(value: t.Any) -> t.Any:
+    """What ``-e lifeboat_keep_days=60`` gives as text."""
+    for kind in (int, float) if isinstance(value, str) else ():
+        try:
+            return kind(value)
+        except ValueError:
+            pass
+    return value
+
+
 def asked(params: t.Mapping[str, t.Any]) -> list[Asked]:
     """Every node with its policies: the fleet's, then the host's, then the profile's."""
     found: list[Asked] = []
@@ -179,10 +189,10 @@ def asked(params: t.Mapping[str, t.Any]) -> list[Asked]:
     if unknown := set(given) - set(KEYS):
         raise Refused(f"policies know no '{min(unknown)}': use {', '.join(KEYS)}.")
     for host, profiles in params["profiles"].items():
-        own = {key: values[host] for key, values in given.items() if values.get(host) not in (None, "")}
+        own = {key: number(values[host]) for key, values in given.items() if values.get(host) not in (None, "")}
         policies = {}
         for name, settings in (profiles or {}).items():
-            special = {key: settings[key] for key in KEEPING if (settings or {}).get(key) is not None}
+            special = {key: number(settings[key]) for key in KEEPING if (settings or {}).get(key) is not None}
             try:
                 policies[check_name(name)] = Policy(**{**general, **own, **special})
             except Refused as error:
