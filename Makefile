@@ -44,7 +44,7 @@ unit: ready-tools ## unit tests alone; ARGS='-k chains'
 bench-compression: ready-dev ## the tables behind compression_level and volume_mib; ARGS='--mib 200'
 	@PYTHONPATH=collections tests/benchmarks/bench_compression.py $(ARGS)
 
-bench-prune: ready-dev ## what a prune of 10,000 nodes takes, against a synthetic store; ARGS='--latency 5 --flood 400000'
+bench-prune: ready-dev ## what a prune of 10,000 nodes takes, against a synthetic store; ARGS='--latency 5 --flood 190000'
 	@PYTHONPATH=collections tests/benchmarks/bench_prune.py $(ARGS)
 
 policies: ready-tools ## an independent evaluator of AWS semantics judges our policies; needs npm, and says so

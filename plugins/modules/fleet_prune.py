@@ -67,6 +67,12 @@ options:
     description: How many nodes are worked on at a time. Each takes the memory of its own listing.
     type: int
     default: 8
+  most_objects:
+    description:
+      - How many objects a node's corner may hold. A node with more is not pruned, and named, so that a hostile one cannot
+        exhaust the memory of the controller. Each takes about 1.2 KiB.
+    type: int
+    default: 200000
   show:
     description:
       - V(all) tells of every chain in RV(plan) and RV(table), V(changes) only of nodes where something goes, fails or raises an
@@ -165,6 +171,16 @@ KEYS = tuple(item.name for item in fields(Policy))
 FEW = 100
 
 
+def number(value: t.Any) -> t.Any:
+    """What ``-e lifeboat_keep_days=60`` gives as text."""
+    for kind in (int, float) if isinstance(value, str) else ():
+        try:
+            return kind(value)
+        except ValueError:
+            pass
+    return value
+
+
 def asked(params: t.Mapping[str, t.Any]) -> list[Asked]:
     """Every node with its policies: the fleet's, then the host's, then the profile's."""
     found: list[Asked] = []
@@ -173,10 +189,10 @@ def asked(params: t.Mapping[str, t.Any]) -> list[Asked]:
     if unknown := set(given) - set(KEYS):
         raise Refused(f"policies know no '{min(unknown)}': use {', '.join(KEYS)}.")
     for host, profiles in params["profiles"].items():
-        own = {key: values[host] for key, values in given.items() if values.get(host) not in (None, "")}
+        own = {key: number(values[host]) for key, values in given.items() if values.get(host) not in (None, "")}
         policies = {}
         for name, settings in (profiles or {}).items():
-            special = {key: settings[key] for key in KEEPING if (settings or {}).get(key) is not None}
+            special = {key: number(settings[key]) for key in KEEPING if (settings or {}).get(key) is not None}
             try:
                 policies[check_name(name)] = Policy(**{**general, **own, **special})
             except Refused as error:
@@ -217,7 +233,8 @@ def work(module: AnsibleModule) -> Arguments:
     wanted = asked(params)
     store = t.cast(Bucket, open_store(location(params["store"], params["credentials"])))
     moment = times.now()
-    fates = fleet_prune.run(store, wanted, moment, check=check, workers=params["workers"])
+    limits = {"workers": params["workers"], "most_objects": params["most_objects"]}
+    fates = fleet_prune.run(store, wanted, moment, check=check, **limits)
     show_all = params["show"] == "all" or (params["show"] == "auto" and len(wanted) <= FEW)
     answer = collect(fates, show_all)
     if params["known"] is not None:
@@ -247,6 +264,7 @@ def main() -> t.NoReturn:
         policies={"type": "dict", "default": {}},
         known={"type": "list", "elements": "str"},
         workers={"type": "int", "default": fleet_prune.WORKERS},
+        most_objects={"type": "int", "default": fleet_prune.MOST_OBJECTS},
         show={"type": "str", "choices": ["auto", "all", "changes"], "default": "auto"},
     )
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)

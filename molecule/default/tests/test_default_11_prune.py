@@ -9,6 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import policies
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import Key
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import S3Store, s3_client
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import read_credentials, s3_client
 
 HOST, WORK = "node1", "/root/prune"
 SOURCE = f"{WORK}/source"
@@ -37,11 +38,15 @@ class Scene:
 
     def __init__(self, fleet: Any, bucket: Any, folder: Path) -> None:
         self.fleet, self.bucket, self.folder = fleet, bucket, folder
-        self.user = policies.user_name(bucket.name, "pruner")
-        bucket.admin.create_user(self.user, "pruner")
-        write_ini(folder / "pruner.ini", bucket.admin.create_key(self.user))
+        self.users = {power: policies.user_name(bucket.name, power) for power in ("pruner", "restorer")}
+        self.keys: dict[str, Key] = {"owner": Key(*read_credentials(bucket.place.credentials_file))}
+        for power, user in self.users.items():
+            bucket.admin.create_user(user, power)
+            self.keys[power] = bucket.admin.create_key(user)
+            write_ini(folder / f"{power}.ini", self.keys[power])
+        bucket.admin.put_policy(self.users["restorer"], "lifeboat", policies.restorer_policy(bucket.name))
         self.power()
-        self.key = bucket.user("node1")
+        write_ini(folder / "node.ini", bucket.user("node1"))
         fleet.on(
             HOST,
             f"sudo sh -c 'mkdir -p {SOURCE}; head -c 3000000 /dev/urandom > {SOURCE}/data; echo 1 > {SOURCE}/page'",
@@ -55,19 +60,24 @@ class Scene:
             if statement["Effect"] == "Allow":
                 statement["Action"] = [action for action in statement["Action"] if action != without]
         document["Statement"] = [each for each in document["Statement"] if each["Action"]]
-        self.bucket.admin.put_policy(self.user, "lifeboat", document)
+        self.bucket.admin.put_policy(self.users["pruner"], "lifeboat", document)
 
-    def ask(self, operation: str, where: str = REPO, **more: Any) -> dict[str, Any]:
+    def client(self, power: str) -> Any:
+        """S3 as the holder of this key sees it."""
+        return s3_client(replace(self.bucket.place, credentials_file=str(self.folder / f"{power}.ini")))
+
+    def ask(self, operation: str, where: str = REPO, power: str = "", **more: Any) -> dict[str, Any]:
+        """With the node's own key, or that of another power."""
         target = f"s3://{self.bucket.name}/{where.rstrip('/')}"
-        key = self.bucket.user(where.split("/")[1])
+        key = self.keys[power] if power else self.bucket.user(where.split("/")[1])
         answer: dict[str, Any] = self.fleet.ask(
             HOST, operation=operation, target=target, store=self.bucket.access(key), **more
         )
         return answer
 
-    def back_up(self, mode: str, where: str = REPO) -> str:
+    def back_up(self, mode: str, where: str = REPO, power: str = "") -> str:
         self.fleet.on(HOST, f"sudo sh -c 'date +%N >> {SOURCE}/page'")
-        answer = self.ask("backup", where, source=SOURCE, mode=mode, volume_mib=1)
+        answer = self.ask("backup", where, power, source=SOURCE, mode=mode, volume_mib=1)
         assert answer["outcome"] == "ok", answer
         made = answer["record"]
         self.chains.setdefault(made["chain"], []).append(made["set_time"])
@@ -99,10 +109,8 @@ class Scene:
 
     def ledger(self) -> list[dict[str, Any]]:
         names = sorted(f"ledger/prune/{name}" for name in self.bucket.names("ledger/prune/"))
-        entries = [
-            json.loads(self.bucket.client.get_object(Bucket=self.bucket.name, Key=name)["Body"].read())
-            for name in names
-        ]
+        client = self.client("restorer")
+        entries = [json.loads(client.get_object(Bucket=self.bucket.name, Key=name)["Body"].read()) for name in names]
         for entry in entries:
             jsonschema.validate(entry, SCHEMA)
         return entries
@@ -115,7 +123,8 @@ def scene(fleet: Any, own_bucket: Any, tmp_path_factory: pytest.TempPathFactory)
         yield made
     finally:
         fleet.on(HOST, f"sudo rm -rf {WORK} /srv/prune-back")
-        own_bucket.admin.remove_user(made.user)
+        for user in made.users.values():
+            own_bucket.admin.remove_user(user)
 
 
 JUNK = [
@@ -136,11 +145,7 @@ def history(scene: Scene) -> dict[str, Any]:
     scene.back_up("full", "nodes/stranger/repo/site/")
     before = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     time.sleep(62)
-    write_ini(scene.folder / "node.ini", scene.key)
-    place = S3Store(scene.bucket.place).location
-    client = s3_client(
-        type(place)(place.url, place.endpoint_url, place.region, place.ca_bundle, str(scene.folder / "node.ini"))
-    )
+    client = scene.client("node")
     bucket = scene.bucket.name
     for _ in range(3):  # over the manifest of what goes
         client.put_object(Bucket=bucket, Key=f"{REPO}duplicity-full.{first[0]}.manifest", Body=secrets.token_bytes(99))
@@ -217,15 +222,7 @@ def test_a_prune_deletes_every_version_of_what_goes_and_nothing_else(scene: Scen
 
 
 def test_what_stays_restores_as_of_before_the_attack(scene: Scene, history: dict[str, Any]) -> None:
-    key = Key(*s3_client(scene.bucket.place)._request_signer._credentials.get_frozen_credentials()[:2])
-    answer = scene.fleet.ask(
-        HOST,
-        operation="restore",
-        target=f"s3://{scene.bucket.name}/{REPO.rstrip('/')}",
-        store=scene.bucket.access(key),
-        dest="/srv/prune-back",
-        as_of=history["before"],
-    )
+    answer = scene.ask("restore", power="restorer", dest="/srv/prune-back", as_of=history["before"])
     assert not answer["failed"], answer
     assert answer["record"]["set_time"] == history["second"][1]
     digests = scene.fleet.on(HOST, f"sudo sha256sum {SOURCE}/data /srv/prune-back/data").split()
@@ -249,15 +246,15 @@ def test_a_stranger_is_named_and_kept(scene: Scene, history: dict[str, Any]) -> 
 def test_the_prune_of_a_store_with_one_key_works_on_it_too(scene: Scene) -> None:
     """``operation: prune`` of the module: plain deletions, with the key that writes."""
     where = "nodes/single/repo/site/"
-    first = [scene.back_up("full", where), scene.back_up("incremental", where)]
-    second = [scene.back_up("full", where)]
+    first = [scene.back_up("full", where, "owner"), scene.back_up("incremental", where, "owner")]
+    second = [scene.back_up("full", where, "owner")]
     time.sleep(10)
-    second.append(scene.back_up("incremental", where))
-    would = scene.ask("prune", where, check=True, **TIGHT)
+    second.append(scene.back_up("incremental", where, "owner"))
+    would = scene.ask("prune", where, "owner", check=True, **TIGHT)
     assert [(item["chain"], item["action"]) for item in would["plan"]] == [(first[0], "drop"), (second[0], "keep")]
     names = scene.bucket.names(where)
-    done = scene.ask("prune", where, **TIGHT)
+    done = scene.ask("prune", where, "owner", **TIGHT)
     assert (done["failed"], done["changed"], done["outcome"]) == (False, True, "ok"), done
     assert names - scene.bucket.names(where) == {name for name in names if any(f"{point}." in name for point in first)}
-    assert not scene.ask("prune", where, **TIGHT)["changed"]
-    assert len(scene.ask("info", where)["points"]) == 2
+    assert not scene.ask("prune", where, "owner", **TIGHT)["changed"]
+    assert len(scene.ask("info", where, "owner")["points"]) == 2

@@ -17,7 +17,7 @@ from .written import as_made, had
 # A run writes its record when its set is whole. One that came later says nothing about the set.
 PROMPT = timedelta(days=1)
 
-Recorded = Record | tuple[Record, datetime]
+Recorded: t.TypeAlias = "Record | tuple[Record, datetime]"
 Claims = dict[str, list[dict[str, int]]]
 Homes = dict[str, list[str]]
 

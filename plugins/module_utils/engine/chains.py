@@ -7,6 +7,7 @@ Names are those of duplicity 3.2.1's ``file_naming`` (long form, which it has wr
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import re
 import typing as t
@@ -167,17 +168,16 @@ def collect(objects: t.Iterable[StoredObject], prefix: str = "") -> Collection:
 
 def _link(sets: list[BackupSet], foreign: list[str]) -> Collection:
     chains = [Chain([item]) for item in sorted(sets, key=lambda item: item.time) if item.kind == "full"]
+    ends = {chain.time: [number] for number, chain in enumerate(chains)}  # last set -> the chains that end with it
     orphans: list[BackupSet] = []
     solid = _solid(sets)
     # what a crash cut off takes no other set's place: where versions are kept, it is seen after its clean-up, too
-    for item in sorted(
-        (s for s in sets if s.kind == "incremental"),
-        key=lambda item: (item.time not in solid, item.start or "", item.time),
-    ):
-        for chain in chains:
-            if chain.sets[-1].time == item.start:
-                chain.sets.append(item)
-                break
+    increments = (item for item in sets if item.kind == "incremental")
+    for item in sorted(increments, key=lambda item: (item.time not in solid, item.start or "", item.time)):
+        if homes := ends.get(item.start or ""):
+            home = homes.pop(0)
+            chains[home].sets.append(item)
+            bisect.insort(ends.setdefault(item.time, []), home)
         else:
             orphans.append(item)
     return Collection(chains, orphans, foreign)

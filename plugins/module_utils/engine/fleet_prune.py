@@ -28,11 +28,13 @@ from .store import ObjectStore, StoredObject
 from .written import Written, fold
 
 WORKERS = 8
-# What a hostile node may make this process hold in memory. Beyond it the node is not pruned, and named.
-MOST_NAMES = 500_000
+# What a hostile node may make this process hold in memory and work on. Beyond it the node is not pruned, and named.
+MOST_OBJECTS = 200_000  # about 1.2 KiB each
+MOST_SETS = 10_000  # and records; hourly backups for a year are less
 MOST_OF_RECORDS = 64 << 20  # bytes
 _BATCH = 1000  # versions that are deleted by one call
 _TOLD = 5
+_ALARMS = 20
 
 
 class Bucket(ObjectStore, t.Protocol):
@@ -135,25 +137,31 @@ def unknown_nodes(store: Bucket, known: t.Collection[str]) -> list[str]:
 
 
 def run(
-    store: ObjectStore, asked: t.Iterable[Asked], moment: datetime, *, check: bool = False, workers: int = WORKERS
+    store: ObjectStore,
+    asked: t.Iterable[Asked],
+    moment: datetime,
+    *,
+    check: bool = False,
+    workers: int = WORKERS,
+    most_objects: int = MOST_OBJECTS,
 ) -> t.Iterator[Fate]:
     """Prune these nodes, and tell of each in their order; with ``check`` nothing is written. ``store`` is at the bucket's
-    root. No more nodes than workers are held in memory, however many there are."""
+    root. No more nodes than workers are held in memory, however many there are, and of each not more than ``most_objects``."""
     with ThreadPoolExecutor(workers) as pool:
         under_way: deque[Future[Fate]] = deque()
         for each in asked:
-            under_way.append(pool.submit(_one, store, each, moment, check))
+            under_way.append(pool.submit(_one, _Node(store, each, moment, check, most_objects)))
             if len(under_way) > workers:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
 
 
-def _one(store: ObjectStore, asked: Asked, moment: datetime, check: bool) -> Fate:
+def _one(node: _Node) -> Fate:
     try:
-        return _Node(store, asked, moment, check).fate()
+        return node.fate()
     except LifeboatError as error:
-        return Fate(asked.node, failure=str(error))
+        return Fate(node.asked.node, failure=str(error))
 
 
 @dataclass(frozen=True)
@@ -164,15 +172,14 @@ class _Node:
     asked: Asked
     moment: datetime
     check: bool
+    most_objects: int
 
     def fate(self) -> Fate:
         root = f"nodes/{self.asked.node}/"
-        corner = _look(self.store, root)
+        corner = _look(self.store, root, self.most_objects)
         hand = _Versioned(self.store, corner.found)
         works = {profile: self._prepare(hand, root, profile, policy) for profile, policy in self.asked.policies.items()}
-        alarms = [
-            f"{profile}: {text}" for profile, work in works.items() for text in work.plan.alarms + work.complaints
-        ]
+        alarms = [text for profile, work in works.items() for text in _alarms(profile, work)]
         if corner.foreign:
             alarms.append(
                 f"{corner.foreign} object(s) in its corner belong to no backup and stay, the first are "
@@ -197,10 +204,11 @@ class _Node:
         work = prune.prepare_by_listing(hand, place, policy, self.moment)
         if work is not None:
             return work
-        if sum(item.bytes for item in hand.listing(place.records or "")) > MOST_OF_RECORDS:
+        records = hand.listing(f"{root}records/{profile}/")
+        if sum(item.bytes for item in records) > MOST_OF_RECORDS or len(records) > 2 * MOST_SETS:
             raise LifeboatError(
-                f"the records of {self.asked.node}/{profile} hold more than {MOST_OF_RECORDS >> 20} MiB: it is not pruned; "
-                "find out who wrote them."
+                f"{root}records/{profile} holds more than {MOST_OF_RECORDS >> 20} MiB or {2 * MOST_SETS} objects: the node is not "
+                "pruned; find out who wrote them."
             )
         return prune.prepare(hand, place, policy, self.moment, lambda found: self._drilled(profile, found))
 
@@ -226,6 +234,13 @@ class _Node:
         return replace(fate, left=len(left), changed=bool(wanted - left), failure=failure)
 
 
+def _alarms(profile: str, work: Work) -> t.Iterator[str]:
+    found = work.plan.alarms + work.complaints
+    yield from (f"{profile}: {text}" for text in found[:_ALARMS])
+    if len(found) > _ALARMS:
+        yield f"{profile}: and {len(found) - _ALARMS} alarms more."
+
+
 def _dropped(profile: str, work: Work) -> t.Iterator[dict[str, t.Any]]:
     for item in work.plan.dropped:
         yield {
@@ -240,15 +255,18 @@ def _dropped(profile: str, work: Work) -> t.Iterator[dict[str, t.Any]]:
         }
 
 
-def _look(store: ObjectStore, root: str) -> _Corner:
+def _look(store: ObjectStore, root: str, most: int) -> _Corner:
     """One listing of all versions of a corner, object by object."""
     corner = _Corner()
+    sets: set[str] = set()
     for item in fold(store.list_versions(root)):
-        if len(corner.found) >= MOST_NAMES:
+        if len(corner.found) >= most or len(sets) > MOST_SETS:
             raise LifeboatError(
-                f"{root} holds more than {MOST_NAMES} objects: it is not pruned; find out who wrote them, or raise volume_mib."
+                f"{root} holds more than {most} objects or {MOST_SETS} sets: the node is not pruned; find out who wrote them, or "
+                "raise most_objects (and volume_mib, for what is to come)."
             )
         profile = _profile_of(item.name.removeprefix(root))
+        sets.add(item.name.partition("Z.")[0] if "/repo/" in item.name else "")
         if profile is None:
             corner.foreign += 1
             if corner.foreign <= _TOLD:

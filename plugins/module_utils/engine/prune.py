@@ -110,7 +110,8 @@ def prepare(
     points = spent.of_points(place.records, listing, records, plan)
     rest = spent.alone(place.records, listing, policy, moment)
     rest += spent.old(place.records, listing, records, plan, policy, moment)
-    return _work(place, plan, points, [item for item in rest if item not in points], complaints)
+    going = {item.name for item in points}
+    return _work(place, plan, points, [item for item in rest if item.name not in going], complaints)
 
 
 def prepare_by_listing(hand: Hand, place: Place, policy: Policy, moment: datetime) -> Work | None:

@@ -45,7 +45,8 @@ from .store import Location, open_store
 from .target import Values
 
 _KEYS = {
-    "backup": {"mode", *profile.FIELDS} - {"node", "store", "fingerprint", "timeout", "stall_timeout", *profile.KEEPING},
+    "backup": {"mode", *profile.FIELDS}
+    - {"node", "store", "fingerprint", "timeout", "stall_timeout", *profile.KEEPING},
     "restore": {"dest", "path", "select", "time", "as_of", "replace", "reader", "referee", "diff"},
     "verify": {"dest", "time", "as_of", "compare_data", "source", *profile.SELECTING},
     "prune": {"keep_days", "keep_chains", "keep_points", "incomplete_days", "settle_hours"},

@@ -108,10 +108,10 @@ def decide(
     homes = candidates.homes_of(collection.chains)
     forks = candidates.forks_of(homes, groups, claims)
     chains = [candidates.candidate(chain, claims, forks, now) for chain in collection.chains]
+    by_time = {one.time: one for one in chains}
     for group in groups:
-        for one in chains:
-            if one.time in homes.get(group[0].start or "", ()):
-                one.guests += group
+        for home in homes.get(group[0].start or "", ()):
+            by_time[home].guests += group
     rules = _Rules(chains, policy, now, drilled)
     items: list[Item] = []
     for one in chains:

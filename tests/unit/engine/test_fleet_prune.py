@@ -228,23 +228,39 @@ def test_what_the_inventory_does_not_know_stays_and_is_named(fleet: Fleet) -> No
     assert {"nodes/web1/notes/x", "nodes/web1/repo/site/duplicity-else"} <= fleet.names("web1")
 
 
-def test_any_number_of_versions_of_one_object_go(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_of_versions_of_one_object_go(fleet: Fleet) -> None:
     """Of so many the ids are not held in memory; what came after the listing is not touched, and is no failure."""
     name = f"nodes/web1/repo/site/{HISTORY.sets[0].objects[0].name}"
     for number in range(2500):
         fleet.put(name, b"x", hours(HISTORY.now) - 300 + number / 100)
     fate = fleet.prune("web1")["web1"]
     assert (fate.failure, name in fleet.kept) == (None, False)
-    monkeypatch.setattr(fleet_prune, "MOST_NAMES", 10)
-    refused = fleet.prune("web1", now=HISTORY.now + DAY)["web1"]
+
+
+def test_objects_beyond_measure_stop_the_node(fleet: Fleet) -> None:
+    asked = [Asked("web1", {"site": SITE})]
+    (refused,) = fleet_prune.run(fleet, asked, HISTORY.now, most_objects=10)
     assert refused.failure == (
-        "nodes/web1/ holds more than 10 objects: it is not pruned; find out who wrote them, or raise volume_mib."
+        "nodes/web1/ holds more than 10 objects or 10000 sets: the node is not pruned; find out who wrote them, or raise "
+        "most_objects (and volume_mib, for what is to come)."
     )
 
 
 def test_records_beyond_measure_stop_the_node(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet_prune, "MOST_OF_RECORDS", 1000)
-    assert "the records of web1/site hold more than" in (fleet.prune("web1")["web1"].failure or "")
+    assert "nodes/web1/records/site holds more than 0 MiB" in (fleet.prune("web1")["web1"].failure or "")
+
+
+def test_sets_beyond_measure_stop_the_node(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs time, whatever it is; a hostile node must not hold up the others."""
+    for number in range(60):
+        fleet.put(f"nodes/web1/repo/site/duplicity-full.20250101T0000{number:02}Z.vol1.difftar.gz", b"x", 0)
+    monkeypatch.setattr(fleet_prune, "MOST_SETS", len(HISTORY.sets) * 2 + 50)
+    assert "sets: the node is not pruned" in (fleet.prune("web1")["web1"].failure or "")
+    monkeypatch.setattr(fleet_prune, "MOST_SETS", len(HISTORY.sets) * 2 + 70)
+    fate = fleet.prune("web1")["web1"]
+    assert (fate.failure, fate.changed) == (None, True)
+    assert fate.alarms[-1] == "site: and 40 alarms more."
 
 
 def test_an_overwritten_record_is_read_as_it_was_first(fleet: Fleet) -> None:

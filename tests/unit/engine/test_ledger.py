@@ -68,7 +68,11 @@ def repaired(count: int = 1) -> ledger.Entry:
 
 @pytest.mark.parametrize(
     "entry",
-    [identity(), drill(), drill(point=None, chain=None, level="L0", verdict="failed"), repaired(), repaired(1000)],
+    [
+        *(identity(), drill(), drill(point=None, chain=None, level="L0", verdict="failed")),
+        *(repaired(), repaired(1000)),
+        *(prune(), prune(step="begun", dropped=[]), prune(left=3, failure="no.")),
+    ],
 )
 def test_built_entries_fit_the_schema(entry: ledger.Entry) -> None:
     VALIDATOR.validate(entry)

@@ -26,7 +26,7 @@ def test_a_profile_comes_before_its_host_and_a_host_before_the_fleet() -> None:
         "web2": {"site": None},
         "web3": None,
     }
-    policies = {"keep_days": {"web1": 60, "web2": ""}, "keep_chains": {"web1": 3, "other": 9}}
+    policies = {"keep_days": {"web1": "60", "web2": ""}, "keep_chains": {"web1": 3, "other": 9}}
     found = fleet_prune.asked(
         params(profiles=profiles, policies=policies, ids={"web1": "shop", "web2": ""}, lock_days=5.0)
     )
