@@ -90,7 +90,9 @@ options:
         type: int
         default: 1048576
   keep_days:
-    description: How long the fleet keeps restore points. Lock and expiry may not be shorter.
+    description:
+      - How long the fleet keeps restore points, at the most. Lock and expiry may not be shorter.
+      - A longer C(keep_days) of a profile in O(profiles) counts.
     type: float
     default: 30
   profiles:
@@ -176,14 +178,10 @@ from ..module_utils.engine.profile import Profile
 from ..module_utils.engine.providers import PROVIDERS
 
 
-def longest_chain(profiles: t.Mapping[str, t.Any]) -> float:
-    """How many days a chain of any of these profiles grows."""
-    days = [
-        float((settings or {}).get("full_every_days", Profile.full_every_days))
-        for of_host in profiles.values()
-        for settings in (of_host or {}).values()
-    ]
-    return max(days, default=Profile.full_every_days)
+def longest(profiles: t.Mapping[str, t.Any], name: str, default: float) -> float:
+    """The largest value of a setting in any of these profiles, or the default, where one does not say it."""
+    every = [settings or {} for of_host in profiles.values() for settings in (of_host or {}).values()]
+    return max((float(settings.get(name, default)) for settings in every), default=default)
 
 
 def rules(params: t.Mapping[str, t.Any]) -> Rules:
@@ -197,8 +195,8 @@ def rules(params: t.Mapping[str, t.Any]) -> Rules:
         abort_multipart_days=params["abort_multipart_days"],
         noncurrent_days=params["noncurrent_days"],
         transition=Transition(**transition) if transition else None,
-        keep_days=params["keep_days"],
-        chain_days=longest_chain(params["profiles"]),
+        keep_days=max(params["keep_days"], longest(params["profiles"], "keep_days", params["keep_days"])),
+        chain_days=longest(params["profiles"], "full_every_days", Profile.full_every_days),
     )
 
 

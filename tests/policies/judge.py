@@ -31,8 +31,10 @@ DOCUMENTS = {
     "restorer": policies.restorer_policy(BUCKET),
     "evidence": policies.evidence_policy(BUCKET),
     "pruner": policies.pruner_policy(BUCKET),
+    "minter": policies.minter_policy(BUCKET),
     "nobody": NOBODY,
 }
+OF_BUCKET: policies.Document = {"Version": "2012-10-17", "Statement": [policies.tls_only_statement(BUCKET)]}
 Row = dict[str, t.Any]
 
 
@@ -45,6 +47,8 @@ def simulation(who: str, row: Row) -> Row:
     if "creates" in row:
         context["s3:ObjectCreationOperation"] = "true" if row["creates"] else "false"
     arn = f"arn:aws:s3:::{row.get('bucket', BUCKET)}" + (f"/{row['path']}" if row.get("path") else "")
+    if "user" in row:
+        arn = f"arn:aws:iam::{ACCOUNT}:user/{row['user']}"
     return {
         "request": {
             "action": row["action"],
@@ -55,7 +59,7 @@ def simulation(who: str, row: Row) -> Row:
         "identityPolicies": [{"name": "lifeboat", "policy": DOCUMENTS[who]}],
         "serviceControlPolicies": [],
         "resourceControlPolicies": [],
-        "resourcePolicy": {"Version": "2012-10-17", "Statement": [policies.tls_only_statement(BUCKET)]},
+        **({} if "user" in row else {"resourcePolicy": OF_BUCKET}),
     }
 
 

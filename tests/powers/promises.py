@@ -143,8 +143,8 @@ def test_the_controllers_keys_are_rotated(powers: Fleet, power: str) -> None:
 
 @pytest.mark.parametrize("power", CONTROLLER)
 def test_a_key_that_may_do_more_does_not_prove_itself(powers: Fleet, power: str) -> None:
-    """The minter's own key stands for one with too wide a policy, and a nonsense one for one that does not work."""
-    wide = Key(*identities.read_credentials(powers.file("minter")))
+    """The key of whoever may do everything stands for one with too wide a policy; a nonsense one for one that is dead."""
+    wide = Key(*identities.read_credentials(powers.file("root")))
     wanted = Wanted(powers.name, power)
     with pytest.raises(LifeboatError, match="may do more than the power"):
         probe.prove(powers.minter, wanted, wide)

@@ -62,6 +62,8 @@ class AwsIam:
 
     def remove_user(self, user: str) -> None:
         """Keys first, then what else the user has (AWS refuses to remove a user who has anything)."""
+        if self.keys(user) is None:
+            return
         for row in self._access_keys(user) or []:
             self.remove_key(user, row["AccessKeyId"])
         for name in self._all(user, "list_user_policies", "PolicyNames") or []:

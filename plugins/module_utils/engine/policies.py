@@ -157,8 +157,7 @@ def evidence_policy(bucket: str) -> Document:
 def pruner_policy(bucket: str) -> Document:
     """Delete versions below ``nodes/``, and add what it did to the ledger; what it reads it cannot decrypt.
 
-    DeleteObject without a version is not among it: it would only hide. Nor is anything on the escrow, drills, or what
-    the ledger holds.
+    Nothing of the escrow, of drills, or of what the ledger holds.
     """
     given = ("s3:GetObjectVersion", "s3:DeleteObjectVersion")
     return _document(
@@ -175,7 +174,12 @@ def pruner_policy(bucket: str) -> Document:
             "Action": ["s3:GetObject", "s3:GetObjectVersion"],  # records (as first written), and which drills passed
             "Resource": [_arn(bucket, "nodes/*/records/*"), _arn(bucket, "ledger/*")],
         },
-        _allow(bucket, "nodes/*", "s3:DeleteObjectVersion"),  # what retention allows to drop
+        _allow(
+            bucket,
+            "nodes/*",
+            "s3:DeleteObjectVersion",  # what retention allows to drop
+            "s3:DeleteObject",  # AWS: a delete of many at once needs it always, also when it names versions
+        ),
         {  # RGW: without this on the bucket a delete of many at once is refused; each object is judged by itself as well
             "Effect": "Allow",
             "Action": ["s3:DeleteObject"],
@@ -204,17 +208,24 @@ def minter_policy(bucket: str) -> Document:
             "Effect": "Allow",
             "Action": [
                 "iam:CreateUser",  # one per identity
-                "iam:GetUser",  # whether a user of that name is ours
                 "iam:DeleteUser",  # retire
                 "iam:CreateAccessKey",
-                "iam:ListAccessKeys",
                 "iam:DeleteAccessKey",  # rotate, retire
                 "iam:PutUserPolicy",
-                "iam:GetUserPolicy",  # whether it is what it should be
-                "iam:ListUserPolicies",  # retire: a user who has any cannot be deleted
                 "iam:DeleteUserPolicy",
             ],
             "Resource": [users],
+        },
+        {
+            "Effect": "Allow",
+            "Action": [
+                "iam:GetUser",  # whether a user of that name is ours
+                "iam:ListAccessKeys",
+                "iam:GetUserPolicy",  # whether it is what it should be
+                "iam:ListUserPolicies",  # retire: a user who has any cannot be deleted
+            ],
+            # AWS judges a question about a user who is not there yet by a name without a path
+            "Resource": [users, "arn:aws:iam::*:user/lifeboat_*"],
         },
         {
             "Effect": "Allow",
@@ -245,7 +256,7 @@ def minter_policy(bucket: str) -> Document:
         },
         {
             "Effect": "Allow",
-            "Action": ["s3:DeleteObjectVersion"],  # retire with backups=drop
+            "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],  # retire with backups=drop; see the pruner
             "Resource": [_arn(bucket, "nodes/*"), _arn(bucket, "escrow/*")],
         },
     )

@@ -131,7 +131,9 @@ PRUNER_CASES = [
     ("s3:GetObject", "nodes/node1/repo/www/x", False),
     ("s3:GetObject", "escrow/node1/F.gpg", False),
     ("s3:GetObject", "drills/t/report.json", False),
-    ("s3:DeleteObject", "nodes/node1/repo/www/x", False),  # it would only hide
+    ("s3:DeleteObject", "nodes/node1/repo/www/x", True),  # AWS asks for it when many go at once
+    ("s3:DeleteObject", "escrow/node1/F.gpg", False),
+    ("s3:DeleteObject", "ledger/prune/node1/t.json", False),
     ("s3:PutObject", "nodes/node1/repo/www/x", False),
     ("s3:PutObject", "ledger/drill/node1/t.json", False),
     ("s3:DeleteObjectVersion", "ledger/prune/node1/t.json", False),
