@@ -9,7 +9,9 @@ It runs on the node under the virtualenv that holds boto3, with the node's own k
 
 On stdin: ``{"endpoint", "region", "ca", "calls": {id: {"vars": {...}, "steps": [step...], "after": [step...]}}}``.
 A step is ``{name: arguments}`` with at most one ``save: {variable: path of the answer}``. ``$variable`` in any string is
-replaced. ``name`` is an operation of boto3's S3 client (``$bucket`` is added), of another service (``iam.list_users``), or
+replaced; a call with ``keep`` answers what it saved.
+
+``name`` is an operation of boto3's S3 client (``$bucket`` is added), of another service (``iam.list_users``), or
 
     presign   method, args, and the request that is made with it: verb, key, query, body
     post      args of a presigned form, and the key that the form is sent with
@@ -188,7 +190,8 @@ def one(own: Store, call: dict[str, Any], shared: dict[str, str]) -> dict[str, A
             take(step)
         except (Refusal, BotoCoreError, OSError, KeyError):
             continue
-    return {"said": said, "step": done, "told": names}
+    kept = {"saved": {key: value for key, value in variables.items() if key not in shared}} if call.get("keep") else {}
+    return {"said": said, "step": done, "told": names, **kept}
 
 
 def main() -> None:

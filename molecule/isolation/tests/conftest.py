@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from tests.attacks import attempts
 from tests.fleet import Fleet, Run
+from tests.siege import Attack, Scene
+
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.times import now, stamp
 
 SOURCE = "/srv/isolation"
 IDS = {**{f"node{number}": f"node{number}" for number in range(1, 6)}, "node6": "node10"}
@@ -81,3 +86,16 @@ class World:
 @pytest.fixture(scope="session")
 def world() -> World:
     return World(Fleet(6, ("molecule/isolation/inventory",)))
+
+
+@pytest.fixture(scope="session")
+def attack(world: World) -> Attack:
+    """All attempts, made once. Before them, so that their moment can be told apart: a pause of two seconds."""
+    scene = Scene(world.fleet)
+    scene.build()
+    made = Attack(scene)
+    world.before_attack = stamp(now())
+    time.sleep(2)
+    made.run(attempts())
+    scene.tidy()
+    return made
