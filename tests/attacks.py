@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from pathlib import Path
 
@@ -35,6 +36,7 @@ What a node keeps is the power over its *future*: it can back up nothing, or gar
 """
 
 
+@functools.cache
 def matrix() -> list[dict[str, t.Any]]:
     """Areas in order, each with its ``attempts``; every attempt has lists of steps in ``do`` and ``after``."""
     areas = []
@@ -43,6 +45,7 @@ def matrix() -> list[dict[str, t.Any]]:
     return areas
 
 
+@functools.cache
 def attempts() -> dict[str, Attempt]:
     """All attempts by their ids, in order."""
     return {attempt["id"]: attempt for area in matrix() for attempt in area["attempts"]}

@@ -89,7 +89,9 @@ class Scene:
         """Look up what is there, and put up what attempts need besides."""
         self.words["bucket"] = json.loads((STATE / "fleet.json").read_text())["store"]["bucket"]
         mark = secrets.token_hex(3)
-        self.words |= {name: f"lifeboat-{name}-{mark}" for name in ("other", "spare", "empty", "new", "nobody")}
+        self.words |= {
+            name: f"lifeboat-{name}-{mark}" for name in ("other", "spare", "empty", "new", "nobody", "trusted", "role")
+        }
         self.words |= {
             "prefix": f"nodes/{SELF}",
             "their": f"nodes/{NEIGHBOUR}",
@@ -155,7 +157,7 @@ class Scene:
             "Action": ["sts:AssumeRole"],
         }
         document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-        role = {"RoleName": "lifeboat-trusted", "AssumeRolePolicyDocument": document}
+        role = {"RoleName": self.words["trusted"], "AssumeRolePolicyDocument": document}
         done = self.call("minter", {"user": made, "role": {"steps": [{"iam.create_role": role}]}})
         assert {one["said"] for one in done.values()} == {"done"}, done
 
@@ -168,7 +170,9 @@ class Scene:
         puts += [
             {"put_object": {"Key": f"nodes/{SELF}/canary-{name}", "Body": "x"}} for name in ("2", "gone", "gone-2")
         ]
+        puts += [{"delete_object": {"Key": f"nodes/{SELF}/canary-gone-3"}, "save": {"marker": "VersionId"}}]
         mine = self._kept("self", puts)
+        self.words["marker"] = mine["marker"]
         self.words |= {"canary_version": mine["v0"], "canary_gone": mine["v1"], "canary_gone_2": mine["v2"]}
         puts = [
             {"put_object": {"Key": f"$their/{name}", "Body": "x"}}
@@ -199,7 +203,9 @@ class Scene:
 
     def _lies(self) -> None:
         """What a hostile node writes about itself and others."""
-        own = json.loads(self.minter.get_object(Bucket=self.bucket, Key=self.words["own_record"])["Body"].read())
+        own = json.loads(
+            s3_client(place("restorer")).get_object(Bucket=self.bucket, Key=self.words["own_record"])["Body"].read()
+        )
         objects = [{**item, "bytes": 1, "checksum": "etag:0"} for item in own["objects"]]
         self.words |= {
             "forged": json.dumps({**own, "files": 1, "objects": objects}),
@@ -236,7 +242,7 @@ class Scene:
                 self.minter.delete_object(Bucket=self.bucket, Key=item["Key"], VersionId=item["VersionId"])
         self.minter.delete_object(Bucket=self.bucket, Key=self.words["report"])
         iam = session_client(place("minter"), "iam")
-        iam.delete_role(RoleName="lifeboat-trusted")
+        iam.delete_role(RoleName=self.words["trusted"])
 
 
 @dataclass

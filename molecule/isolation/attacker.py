@@ -73,7 +73,9 @@ class Store:
 
     def client(self, service: str) -> Any:
         if service not in self.clients:
-            how = Config(retries=ONCE, parameter_validation=False)
+            how = Config(
+                retries=ONCE, parameter_validation=False, signature_version="s3v4" if service == "s3" else None
+            )
             self.clients[service] = self.session.client(
                 service, endpoint_url=self.place["endpoint"], verify=self.place["ca"], config=how
             )
@@ -89,7 +91,9 @@ class Store:
         try:
             answer = getattr(self.client(service or "s3"), operation)(**arguments)
         except ClientError as error:
-            code = str(error.response["Error"].get("Code", ""))
+            code = str(
+                error.response.get("Error", {}).get("Code") or error.response["ResponseMetadata"]["HTTPStatusCode"]
+            )
             raise Refusal(PLAIN.get(code, code)) from None
         if answer.get("Errors"):  # of several objects: the answer itself is 200
             raise Refusal(",".join(sorted({item["Code"] for item in answer["Errors"]})))
