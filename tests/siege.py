@@ -21,6 +21,8 @@ from tests.fleet import STATE, TOP, Fleet
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, s3_client, session_client
 
 ATTACKER = TOP / "molecule" / "isolation" / "attacker.py"
+# host -> id in the store
+IDS = {**{f"node{number}": f"node{number}" for number in range(1, 6)}, "node6": "node10"}
 SELF, NEIGHBOUR = "node1", "node10"
 HOSTS = {"self": "node1", "neighbour": "node6"}
 POWERS = {"minter": STATE / "minter.ini"} | {
@@ -54,9 +56,17 @@ class Scene:
     words: dict[str, str] = field(default_factory=dict)
     lists: dict[str, list[t.Any]] = field(default_factory=dict)
 
+    history: dict[tuple[str, str], str] = field(
+        default_factory=dict
+    )  # all versions before the attack, with their ETags
+
     @cached_property
     def minter(self) -> t.Any:
         return s3_client(place("minter"))
+
+    @cached_property
+    def restorer(self) -> t.Any:
+        return s3_client(place("restorer"))
 
     @property
     def bucket(self) -> str:
@@ -100,6 +110,7 @@ class Scene:
             "neighbour_user": f"lifeboat_{self.bucket}_node_{NEIGHBOUR}",
             "restorer_user": f"lifeboat_{self.bucket}_restorer",
         }
+        self.history = {(item["Key"], item["VersionId"]): item.get("ETag", "") for item in self.versions("nodes/")}
         self._backups()
         self._others()
         self._canaries()
@@ -203,9 +214,7 @@ class Scene:
 
     def _lies(self) -> None:
         """What a hostile node writes about itself and others."""
-        own = json.loads(
-            s3_client(place("restorer")).get_object(Bucket=self.bucket, Key=self.words["own_record"])["Body"].read()
-        )
+        own = json.loads(self.restorer.get_object(Bucket=self.bucket, Key=self.words["own_record"])["Body"].read())
         objects = [{**item, "bytes": 1, "checksum": "etag:0"} for item in own["objects"]]
         self.words |= {
             "forged": json.dumps({**own, "files": 1, "objects": objects}),

@@ -18,10 +18,9 @@ from tests.attacks import attempts
 from tests.fleet import Fleet, Run
 from tests.siege import Attack, Scene
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.times import now, stamp
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.times import now
 
 SOURCE = "/srv/isolation"
-IDS = {**{f"node{number}": f"node{number}" for number in range(1, 6)}, "node6": "node10"}
 Tree = dict[str, list[Any]]
 
 # Runs on a node: a new tree with three volumes of what cannot be compressed, and some odd things; or a change of it.
@@ -94,7 +93,7 @@ def attack(world: World) -> Attack:
     scene = Scene(world.fleet)
     scene.build()
     made = Attack(scene)
-    world.before_attack = stamp(now())
+    world.before_attack = now().isoformat()
     time.sleep(2)
     made.run(attempts())
     scene.tidy()
