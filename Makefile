@@ -29,8 +29,9 @@ test: ready-dev ## everything: lint, the fleet in containers (molecule), unit te
 	@$(MAKE) molecule
 	@pytest --cov --cov-report=term --cov-fail-under=95
 
-test-long: ready-dev ## kills at random moments, many histories for the fast reader: minutes; LIFEBOAT_SEED=7 ARGS='-k prune'
+test-long: ready-dev ## kills at random moments, many histories, the whole attack on a fleet: minutes; LIFEBOAT_SEED=7 ARGS='-k prune'
 	@LIFEBOAT_LONG=1 pytest -s tests/chaos/test_kill_random.py tests/unit/engine/test_fast_referee.py tests/unit/engine/test_fast_hostile.py $(ARGS)
+	@LIFEBOAT_LONG=1 scripts/molecule isolation
 
 lint: ready-tools ## ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test sanity, changelog
 	@scripts/lint

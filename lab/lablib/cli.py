@@ -19,7 +19,7 @@ from .errors import LabError
 from .host import Host, inspect
 from .process import run
 from .state import lock, state_of
-from .topology import FLEET, Machine, check_name, machine
+from .topology import Machine, check_name, machine
 from .up import SEED, up
 
 
@@ -39,7 +39,7 @@ def ours(host: Host, name: str) -> dict[str, Container]:
 
 def one(host: Host, name: str, which: str) -> Container:
     """Return the container of one host. Raises LabError when it is not there."""
-    found = ours(host, name).get(machine(which).name)
+    found = ours(host, name).get(machine(which, topology.fleet(state_of(name).nodes)).name)
     if found is None:
         raise LabError(f"The lab '{name}' has lost its {which}: run `lab/lab up --name {name}`.")
     return found
@@ -49,7 +49,7 @@ def command_up(options: argparse.Namespace) -> None:
     """Bring the lab up, or repair it."""
     start = time.monotonic()
     with lock(options.name):
-        up(inspect(), options.name, state_of(options.name), say)
+        up(inspect(), options.name, state_of(options.name), say, getattr(options, "nodes", None))
     say(f"the lab '{options.name}' is up", time.monotonic() - start)
 
 
@@ -78,8 +78,9 @@ def command_status(options: argparse.Namespace) -> None:
         reached = "ssh answers" if run(login, check=False).code == 0 else "no ssh"
         return f"{each.name:<10}{address:<16}{each.suite:<10}{word:<12}{reached}"
 
-    with ThreadPoolExecutor(max_workers=len(FLEET)) as pool:
-        for text in pool.map(line, FLEET):
+    machines = topology.fleet(state.nodes)
+    with ThreadPoolExecutor(max_workers=len(machines)) as pool:
+        for text in pool.map(line, machines):
             print(text)
     endpoint = fleet["store"]["endpoint_url"]
     print(f"{endpoint}  {store.answers(endpoint, state.ca) or 'answers'}")
@@ -96,8 +97,8 @@ def command_list(_options: argparse.Namespace) -> None:
 
 def command_ssh(options: argparse.Namespace) -> None:
     """Become ssh to one host."""
-    name = machine(options.host).name
     state = state_of(options.name)
+    name = machine(options.host, topology.fleet(state.nodes)).name
     address = state.read_fleet()["hosts"][name]["address"]
     process.replace(ssh.argv(state, address, tuple(options.command)))
 
@@ -130,8 +131,9 @@ def command_change(options: argparse.Namespace) -> None:
         say(f"{each.name}: {told}", time.monotonic() - start)
         return done.out
 
-    with ThreadPoolExecutor(max_workers=len(FLEET)) as pool:
-        for _each in pool.map(change, [each for each in FLEET if each.seeded]):
+    machines = [each for each in topology.fleet(state_of(options.name).nodes) if each.seeded]
+    with ThreadPoolExecutor(max_workers=len(machines)) as pool:
+        for _each in pool.map(change, machines):
             pass
 
 
@@ -140,9 +142,7 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     default = os.environ.get("LIFEBOAT_LAB") or "demo"
     common.add_argument("--name", default=default, help="which lab (default: $LIFEBOAT_LAB or demo)")
-    top = argparse.ArgumentParser(
-        prog="lab", description="A fleet on one machine: three nodes, a drill host, an S3 store."
-    )
+    top = argparse.ArgumentParser(prog="lab", description="A fleet on one machine: nodes, a drill host, an S3 store.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     table = (
         ("up", command_up, "bring the lab up, or repair it"),
@@ -158,8 +158,10 @@ def parser() -> argparse.ArgumentParser:
     for word, function, told in table:
         made[word] = commands.add_parser(word, parents=[common], help=told, description=told)
         made[word].set_defaults(function=function)
+    most = len(topology.NODES)
+    made["up"].add_argument("--nodes", type=int, help=f"how many nodes, 1 to {most} (default: {topology.USUAL})")
     made["down"].add_argument("--images", action="store_true", help="also remove the images")
-    hosts = ", ".join(each.name for each in topology.FLEET)
+    hosts = ", ".join(each.name for each in topology.FLEET) + "; more in a larger lab"
     for word in ("ssh", "stop", "start"):
         made[word].add_argument("host", help=hosts)
     made["ssh"].add_argument("command", nargs=argparse.REMAINDER, help="what to run there (default: a shell)")

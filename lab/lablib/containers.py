@@ -188,6 +188,6 @@ def refuse_foreign(found: Iterable[Container], network: Mapping[str, Any] | None
 def refuse_named(all_names: Iterable[str], ours: Iterable[Container], lab: str) -> None:
     """Raise LabError when a container that is not part of this lab has a name that the lab needs."""
     mine = {each.name for each in ours}
-    wanted = {topology.container_name(lab, each.name) for each in topology.FLEET}
+    wanted = {topology.container_name(lab, each.name) for each in topology.fleet(len(topology.NODES))}
     for name in sorted((wanted & set(all_names)) - mine):
         raise LabError(f"A container that is not ours is called {name}: rename it, or choose another --name.")

@@ -17,6 +17,7 @@ from typing import Any
 
 from .errors import LabError
 from .process import run
+from .topology import USUAL
 
 ROOT = Path(__file__).resolve().parent.parent / ".state"
 
@@ -51,6 +52,14 @@ class State:
     def minter(self) -> Path:
         """The store administrator's credentials."""
         return self.folder / "minter.ini"
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes this lab has, or gets when it is brought up without a word about that."""
+        try:
+            return int((self.folder / "nodes").read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return USUAL
 
     def complete(self) -> bool:
         """Whether everything that containers were made from is still here."""

@@ -40,23 +40,37 @@ class Machine:
         return bool(self.app)
 
 
-FLEET: tuple[Machine, ...] = (
-    # The store first: it takes longest until it answers.
-    Machine("store", 10, "store", "trixie", "lab_store"),
+# The store first: it takes longest until it answers.
+STORE = Machine("store", 10, "store", "trixie", "lab_store")
+NODES: tuple[Machine, ...] = (
     Machine("node1", 11, "node-bookworm", "bookworm", "lifeboat_nodes", app="mediawiki"),
     Machine("node2", 12, "node-bookworm", "bookworm", "lifeboat_nodes", app="wordpress", big_file=True),
     Machine("node3", 13, "node-trixie", "trixie", "lifeboat_nodes", app="docs"),
-    Machine("harbour", 20, "node-trixie", "trixie", "lifeboat_drill_hosts"),
+    # those that only a larger lab has
+    Machine("node4", 14, "node-bookworm", "bookworm", "lifeboat_nodes", app="wordpress"),
+    Machine("node5", 15, "node-trixie", "trixie", "lifeboat_nodes", app="docs"),
+    Machine("node6", 16, "node-trixie", "trixie", "lifeboat_nodes", app="docs"),
 )
+HARBOUR = Machine("harbour", 20, "node-trixie", "trixie", "lifeboat_drill_hosts")
+USUAL = 3
 
 
-def machine(name: str) -> Machine:
-    """Return the host called `name`. Raises LabError for a name that is not in the fleet."""
-    for each in FLEET:
-        if each.name == name:
-            return each
-    known = ", ".join(each.name for each in FLEET)
-    raise LabError(f"There is no host '{name}' in the lab: choose one of {known}.")
+def fleet(nodes: int = USUAL) -> tuple[Machine, ...]:
+    """Return the hosts of a lab with so many nodes. Raises LabError when there can't be so many."""
+    if not 1 <= nodes <= len(NODES):
+        raise LabError(f"A lab can't have {nodes} nodes: choose 1 to {len(NODES)}.")
+    return (STORE, *NODES[:nodes], HARBOUR)
+
+
+FLEET = fleet()
+
+
+def machine(name: str, machines: Iterable[Machine] = FLEET) -> Machine:
+    """Return the host called `name`. Raises LabError for a name that is not among `machines`."""
+    found = {each.name: each for each in machines}
+    if name not in found:
+        raise LabError(f"There is no host '{name}' in the lab: choose one of {', '.join(found)}.")
+    return found[name]
 
 
 def check_name(name: str) -> str:
@@ -112,14 +126,15 @@ def choose_subnet(taken: Iterable[str], start: int) -> str:
     raise LabError(f"No free network is left in {LAB_RANGE}: remove a lab with `lab/lab down --name NAME` first.")
 
 
-def fleet_document(lab: str, subnet: str, state_dir: Path) -> dict[str, object]:
+def fleet_document(lab: str, subnet: str, state_dir: Path, machines: Iterable[Machine] = FLEET) -> dict[str, object]:
     """Return the content of `fleet.json`: hosts with address, groups and suite; the store; the state folder."""
-    store = address(subnet, machine("store"))
+    store = address(subnet, STORE)
     return {
         "name": lab,
         "subnet": subnet,
         "hosts": {
-            each.name: {"address": address(subnet, each), "groups": [each.group], "suite": each.suite} for each in FLEET
+            each.name: {"address": address(subnet, each), "groups": [each.group], "suite": each.suite}
+            for each in machines
         },
         "store": {
             "endpoint_url": f"https://{store}:{STORE_PORT}",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from .errors import LabError
 from .host import Host, check_disk
 from .process import run
 from .state import ROOT, State, make_server_certificate, prepare, write
-from .topology import FLEET, Machine
+from .topology import STORE, Machine
 
 Say = Callable[[str, float], None]
 SEED = Path(__file__).resolve().parent.parent / "seed_node.py"
@@ -110,7 +110,7 @@ class Lab:
         marker = self.state.folder / "tls.subnet"
         if (self.state.folder / "tls.pem").exists() and marker.exists() and marker.read_text("ascii") == subnet:
             return
-        address = topology.address(subnet, topology.machine("store"))
+        address = topology.address(subnet, STORE)
         make_server_certificate(self.state, {"IP": [address], "DNS": list(topology.STORE_NAMES)})
         write(marker, subnet)
 
@@ -169,9 +169,9 @@ class Lab:
             write(self.state.minter, store.minter(self.host, container), 0o600)
 
 
-def needed_images(host: Host, known: Mapping[str, Container], say: Say) -> dict[str, str]:
+def needed_images(host: Host, machines: Iterable[Machine], known: Mapping[str, Container], say: Say) -> dict[str, str]:
     """Return the images for the hosts that must be created, building those that are missing."""
-    names = {machine.image for machine in FLEET if machine.name not in known}
+    names = {machine.image for machine in machines if machine.name not in known}
     if not names:
         return {}
     start = time.monotonic()
@@ -180,36 +180,52 @@ def needed_images(host: Host, known: Mapping[str, Container], say: Say) -> dict[
     return ready
 
 
-def up(host: Host, name: str, state: State, say: Say) -> None:
-    """Bring the lab up and write its state files; `fleet.json` last. Raises LabError with one sentence."""
+def members(state: State, nodes: int | None) -> tuple[Machine, ...]:
+    """Return the hosts that the lab has, or gets with so many nodes. Raises LabError when it would lose some."""
+    machines = topology.fleet(state.nodes if nodes is None else nodes)
+    if state.folder.exists() and nodes is not None and nodes < state.nodes:
+        raise LabError(
+            f"The lab '{state.folder.name}' has {state.nodes} nodes, and `up` takes none away: "
+            f"run `lab/lab down --name {state.folder.name}` first."
+        )
+    return machines
+
+
+def up(host: Host, name: str, state: State, say: Say, nodes: int | None = None) -> None:
+    """Bring the lab up and write its state files; `fleet.json` last. Raises LabError with one sentence.
+
+    `nodes` is how many it has; None: as many as before, or the usual number.
+    """
+    machines = members(state, nodes)
     lab = Lab(host, name, state, say)
     start = time.monotonic()
     networks, found = lab.look()
     known = {each.host: each for each in found}
-    if len(known) < len(FLEET):
+    if len(known) < len(machines):
         check_disk(host, [host.graph_root, ROOT, images.SCRATCH])
     prepare(state)
+    write(state.folder / "nodes", str(state.nodes if nodes is None else nodes))
     subnet = lab.network(networks)
     lab.certificate(subnet)
     say(f"network {subnet}, keys and certificates", time.monotonic() - start)
-    ready = needed_images(host, known, say)
+    ready = needed_images(host, machines, known, say)
     proxies = mirror.proxy_configuration() if ready else ""
 
     def make(machine: Machine) -> str:
         return lab.create(machine, subnet, ready[machine.image], proxies)
 
-    with ThreadPoolExecutor(max_workers=len(FLEET)) as pool:
-        jobs = {each.name: pool.submit(lab.bring_up, each, subnet, known.get(each.name), make) for each in FLEET}
+    with ThreadPoolExecutor(max_workers=len(machines)) as pool:
+        jobs = {each.name: pool.submit(lab.bring_up, each, subnet, known.get(each.name), make) for each in machines}
         hosts = {each: job.result() for each, job in jobs.items()}
     start = time.monotonic()
-    addresses = {each.name: topology.address(subnet, each) for each in FLEET}
+    addresses = {each.name: topology.address(subnet, each) for each in machines}
     write(
         state.known_hosts,
         ssh.known_hosts({addresses[each]: booted.key for each, booted in hosts.items()}),
         0o600,
     )
-    with ThreadPoolExecutor(max_workers=len(FLEET)) as pool:
+    with ThreadPoolExecutor(max_workers=len(machines)) as pool:
         for _none in pool.map(lambda each: ssh.wait(state, each, addresses[each]), addresses):
             pass
     say("ssh answers on every host", time.monotonic() - start)
-    write(state.fleet, json.dumps(topology.fleet_document(name, subnet, state.folder), indent=2) + "\n")
+    write(state.fleet, json.dumps(topology.fleet_document(name, subnet, state.folder, machines), indent=2) + "\n")

@@ -24,9 +24,11 @@ options:
     type: dict
     required: true
   controller_dir:
-    description: The controller's folder with C(restorer.ini) and C(drill.key.asc).
+    description:
+      - The controller's folder with C(restorer.ini) and C(drill.key.asc).
+      - Not needed if both O(credentials) and O(recovery_key) are given, as after the loss of the controller.
     type: path
-    required: true
+    default: ''
   recovery_key:
     description: Private recovery key (a file) to use instead of the drill key. Empty means the drill key.
     type: str
@@ -86,10 +88,10 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
         """One armored private key per id."""
         self.set_options(var_options=variables, direct=kwargs)
-        store, folder = self.get_option("store"), self.get_option("controller_dir")
-        key_file = os.path.expanduser(self.get_option("recovery_key") or os.path.join(folder, DRILL_KEY))
-        credentials = os.path.expanduser(self.get_option("credentials") or os.path.join(folder, "restorer.ini"))
+        store = self.get_option("store")
         try:
+            key_file = self._file("recovery_key", DRILL_KEY)
+            credentials = self._file("credentials", "restorer.ini")
             place = Location(
                 url=f"s3://{store['bucket']}",
                 endpoint_url=store.get("endpoint_url") or None,
@@ -103,3 +105,10 @@ class LookupModule(LookupBase):
             raise AnsibleError("node_private_key: 'store' lacks 'bucket': pass lifeboat_store.") from None
         except LifeboatError as error:
             raise AnsibleError(str(error)) from error
+
+    def _file(self, option: str, name: str) -> str:
+        """The file that an option names, else the one of that name in the controller's folder."""
+        given, folder = self.get_option(option), self.get_option("controller_dir")
+        if not given and not folder:
+            raise AnsibleError(f"node_private_key: give '{option}', or 'controller_dir' with its {name}.")
+        return os.path.expanduser(given or os.path.join(folder, name))

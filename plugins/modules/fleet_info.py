@@ -35,6 +35,12 @@ options:
       - Judge the fleet as the store held it at this time, by the versions that were current then. Ages are counted from it.
         Forms as O(accepted).
     type: str
+  growth_mib:
+    description:
+      - A node that wrote more in the last 24 hours than three times its largest earlier day is C(growing), an alarm before the bucket
+        is full. Not below this many MiB.
+    type: int
+    default: 1024
 attributes:
   check_mode:
     support: full
@@ -56,7 +62,7 @@ EXAMPLES = r"""
 RETURN = r"""
 rows:
   description:
-    - One entry per wanted profile of a node. C(state) is C(ok), C(stale), C(failed), C(tampered), C(damaged), C(unreadable) or
+    - One entry per wanted profile of a node. C(state) is C(ok), C(stale), C(growing), C(failed), C(tampered), C(damaged), C(unreadable) or
       C(never), C(reason) a sentence unless it is C(ok).
     - C(alarms) are the first 20 changes of stored objects, each with C(object), C(what) (C(overwritten) or C(hidden)), C(time)
       and C(version_id).
@@ -82,7 +88,7 @@ from dataclasses import replace
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._controller import Arguments, location, reader_spec, run, wanted
-from ..module_utils.engine import fleet, ledger, report, target, times
+from ..module_utils.engine import fleet, growth, ledger, report, target, times
 from ..module_utils.engine.store import open_store
 
 
@@ -93,17 +99,25 @@ def work(module: AnsibleModule) -> Arguments:
     drilled = fleet.drilled(ledger.read_all(open_store(place), "drill"))
     now = then or times.now()
     accepted = times.parse_time(module.params["accepted"], "accepted") if module.params["accepted"] else None
-    rows = [
-        fleet.status(corner, now, module.params["rpo_hours"], drilled.get(corner.wanted), accepted).to_dict()
-        for corner in fleet.read(place, wanted(module.params), history=True)
+    corners = fleet.read(place, wanted(module.params), history=True)
+    judged = [
+        fleet.status(corner, now, module.params["rpo_hours"], drilled.get(corner.wanted), accepted)
+        for corner in corners
     ]
+    floor = module.params["growth_mib"] << 20
+    rows = [row.to_dict() for row in growth.told(place, corners, judged, now, floor)]
     behind = sum(1 for row in rows if row["state"] != "ok")
     return {"changed": False, "rows": rows, "behind": behind, "table": report.status_table(rows)}
 
 
 def main() -> t.NoReturn:
     """The module's entry point."""
-    spec = reader_spec(rpo_hours={"type": "float", "default": 26.0}, accepted={"type": "str"}, as_of={"type": "str"})
+    spec = reader_spec(
+        rpo_hours={"type": "float", "default": 26.0},
+        accepted={"type": "str"},
+        as_of={"type": "str"},
+        growth_mib={"type": "int", "default": 1024},
+    )
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
 
 

@@ -58,7 +58,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the fleet's status. ``state``: ok, stale, failed, tampered, damaged, unreadable or never; ``reason`` is a
+    """One line of the fleet's status. ``state``: ok, stale, growing, failed, tampered, damaged, unreadable or never; ``reason`` is a
     sentence unless it is ok. ``age_hours`` is since the newest point, or since a later run found the source unchanged;
     ``chain_length`` counts the sets to be read for the newest point. ``alarms`` are the first of what was done to stored
     objects, whatever the state."""

@@ -71,6 +71,34 @@ def read_key_file(path: str) -> bytes:
     return data
 
 
+def is_protected(path: str) -> bool:
+    """Whether the private key in this file needs a passphrase."""
+    data = read_key_file(path)
+    with Keyring() as ring:
+        try:
+            return ring.is_protected(data)
+        except LifeboatError as error:
+            raise LifeboatError(f"{path} is no OpenPGP key: check the file it came from.") from error
+
+
+def read_passphrase(path: str) -> str:
+    """The first line of a file; one that others may read, or that has no such line, is refused."""
+    try:
+        with open(path, "rb") as handle:
+            mode = stat.S_IMODE(os.fstat(handle.fileno()).st_mode)
+            line = handle.readline().rstrip(b"\r\n")
+    except OSError as error:
+        raise LifeboatError(f"cannot read the passphrase in {path}: {error.strerror}; correct the path.") from error
+    if mode & 0o077:
+        raise Refused(f"{path} holds a passphrase that others may read (mode {mode:04o}): chmod 600 it.")
+    if not line:
+        raise Refused(f"{path} has no passphrase in its first line: write it there, or leave the file out to be asked.")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise Refused(f"the passphrase in {path} is not UTF-8: write the file anew.") from None
+
+
 def write_file(path: str, data: bytes, mode: int) -> None:
     """Write a file of the controller whole or not at all; it never has another mode than ``mode``."""
     temporary = f"{path}.{secrets.token_hex(4)}.new"

@@ -100,6 +100,11 @@ class Keyring:
             raise LifeboatError("cannot import a key: the data holds no OpenPGP key; check the file it came from.")
         return list(dict.fromkeys(found))
 
+    def is_protected(self, data: bytes) -> bool:
+        """Whether a private key (armored or not; it is not imported) needs a passphrase."""
+        told = self._gpg(["--list-packets"], data, "look at a key").output
+        return re.search(rb"^\tskey\[\d+\]: \[.* protected\]$", told, re.MULTILINE) is not None
+
     def generate(self, user_id: str) -> str:
         """Make a key pair without passphrase and expiry; returns its fingerprint."""
         if not user_id.isprintable() or not user_id.strip() or user_id.startswith("%"):

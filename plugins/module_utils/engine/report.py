@@ -148,7 +148,7 @@ def age(seconds: float) -> str:
 
 def status_table(rows: t.Sequence[t.Mapping[str, t.Any]]) -> str:
     """The fleet's status as a table, worst first."""
-    order = {"never": 0, "unreadable": 1, "damaged": 2, "tampered": 3, "failed": 4, "stale": 5, "ok": 6}
+    order = {"never": 0, "unreadable": 1, "damaged": 2, "tampered": 3, "failed": 4, "growing": 5, "stale": 6, "ok": 7}
     head = (
         "node",
         "profile",

@@ -7,8 +7,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lab.lablib import inventory, topology
+from lab.lablib import inventory, topology, up
 from lab.lablib.errors import LabError
+from lab.lablib.state import State
 
 SUBNET = "10.197.7.0/24"
 STATE = Path("/clone/lab/.state/demo")
@@ -28,6 +29,32 @@ def test_bad_names_are_refused_in_one_sentence(name: str) -> None:
 def test_unknown_host_names_the_known_ones() -> None:
     with pytest.raises(LabError, match="node1"):
         topology.machine("node9")
+
+
+def test_a_larger_fleet_keeps_the_usual_hosts() -> None:
+    names = [each.name for each in topology.fleet(6)]
+    assert names == ["store", *(f"node{number}" for number in range(1, 7)), "harbour"]
+    assert set(topology.FLEET) < set(topology.fleet(6))
+    assert len({each.last_byte for each in topology.fleet(6)}) == len(names)
+    assert topology.machine("node6", topology.fleet(6)).suite == "trixie"
+    document = topology.fleet_document("demo", SUBNET, STATE, topology.fleet(6))
+    assert list(document["hosts"]) == names
+
+
+@pytest.mark.parametrize("nodes", [-1, 0, 7])
+def test_a_fleet_of_no_such_size(nodes: int) -> None:
+    with pytest.raises(LabError, match="choose 1 to 6"):
+        topology.fleet(nodes)
+
+
+def test_a_lab_remembers_its_size_and_never_shrinks(tmp_path: Path) -> None:
+    state = State(tmp_path / "demo")
+    assert up.members(state, None) == topology.FLEET
+    state.folder.mkdir()
+    (state.folder / "nodes").write_text("6", encoding="ascii")
+    assert up.members(state, None) == topology.fleet(6)
+    with pytest.raises(LabError, match="has 6 nodes, and `up` takes none away"):
+        up.members(state, 3)
 
 
 @pytest.mark.parametrize(
