@@ -10,21 +10,20 @@ or out of order is an error that names the files lost. The destination is never 
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import os
 import tempfile
 import threading
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 
-from . import chains, decrypt, difftar, finish, manifest
+from . import chains, difftar, finish
 from .crew import Crew, Task
 from .delta_spool import DeltaSpool
 from .errors import Damaged, LifeboatError, Refused
 from .feed import Feed, Slots
 from .fetch import Fetcher
 from .keyring import Keyring
+from .opening import GROUPED, Opener
 from .parts import Part, Stored, chosen_volumes, stored
 from .store import open_store
 from .tree import Attributes, Tree, failure
@@ -37,7 +36,6 @@ if t.TYPE_CHECKING:
 _PART = 8 << 20  # bytes of an object that one connection fetches
 _MOST = 8  # processes, unless more are asked for
 _SMALL = 4 << 20  # bytes of volumes that one process unpacks sooner than two are started
-_AHEAD = 3  # volumes of incrementals that gpg works on while one is unpacked
 
 
 class Counted(t.NamedTuple):
@@ -84,9 +82,8 @@ def read(
             stack.callback(slots.close)
             crew = Crew(members, lambda: Worker(destination, choice, slots))
             stack.callback(crew.close)
-            fetcher = stack.enter_context(
-                Fetcher(open_store(origin.repository), folder, spool_bytes - spool_bytes // 3, part=part)
-            )
+            bound = max(spool_bytes - spool_bytes // 3 - 3 * GROUPED, 0)
+            fetcher = stack.enter_context(Fetcher(open_store(origin.repository), folder, bound, part=part))
             reader = _Reader(stack, crew, slots, fetcher, sets, choice, destination)
             reader.deltas = DeltaSpool(os.path.join(folder, "deltas"), spool_bytes // 3)
             stack.callback(reader.deltas.close)
@@ -102,6 +99,7 @@ class _Reader:
     """One restore, step by step."""
 
     deltas: DeltaSpool
+    opener: Opener
     tree: Tree
 
     def __init__(
@@ -116,7 +114,6 @@ class _Reader:
     ) -> None:
         self.stack, self.crew, self.fetcher, self.sets, self.choice = stack, crew, fetcher, sets, choice
         self.slots, self.destination = slots, destination
-        self.home = ""
         self.plan: Plan = {}
         self.files = self.bytes = self.done = self.total = 0
         self.lock = threading.Lock()
@@ -133,8 +130,8 @@ class _Reader:
             self.fetcher.want(one.volumes[number] for one in self._backwards() for number in sorted(one.volumes))
         if key is not None:
             ring.import_keys(key)
-        self.home = ring.home
-        parts = [chosen_volumes(one, found, self.choice.prefix) for one, found in self._manifests()]
+        self.opener = Opener(self.fetcher, ring.home, self._used)
+        parts = [chosen_volumes(one, found, self.choice.prefix) for one, found in self.opener.manifests(self.sets)]
         self.total = sum(len(volumes) for volumes in parts)
         if self.choice.prefix:
             self.fetcher.want(part.object for volumes in [*parts[:0:-1], parts[0]] for part in volumes)
@@ -150,30 +147,13 @@ class _Reader:
         """The order of reading: incrementals from the newest, then the full."""
         return [*self.sets[:0:-1], self.sets[0]]
 
-    def _manifests(self) -> list[tuple[Stored, list[manifest.Volume]]]:
-        """Each set's manifest, after the first one decrypted side by side."""
-
-        def volumes(one: Stored) -> tuple[Stored, list[manifest.Volume]]:
-            # each is dropped by whoever took it: were all taken first, the bound might leave no room for the last
-            path = self.fetcher.take(one.index)
-            try:
-                return one, one.parse(decrypt.whole, path or "", self.home)
-            finally:
-                self.fetcher.drop(one.index.name)
-
-        # One alone: at a key's first use gpg-agent writes its file anew, and who reads that meanwhile hears that there is no
-        # secret key (2.2.40: about one restore in a hundred).
-        first = volumes(self.sets[0])
-        with ThreadPoolExecutor(4) as pool:
-            return [first, *pool.map(volumes, self.sets[1:])]
-
     # --- volumes ------------------------------------------------------------------------------------------------------
 
     def _incrementals(self, parts: list[list[Part]]) -> None:
         unpacker = Unpacker(self.tree, self.plan, self.deltas, self.choice)
         before: dict[int, Summary] = {}
         wanted = [part for volumes in parts[:0:-1] for part in volumes]
-        with contextlib.closing(self._opened(wanted)) as opened:
+        with contextlib.closing(self.opener.in_turn(wanted)) as opened:
             for part, plain in opened:
                 with part.named():
                     summary = unpacked(unpacker, plain, part.set)
@@ -186,52 +166,12 @@ class _Reader:
                     self._check_end(before[volumes[-1].set])
         self.waiting |= {path for path, known in self.plan.items() if known is not None}
 
-    def _opened(
-        self, wanted: list[Part], *, once_more: bool = False
-    ) -> t.Generator[tuple[Part, decrypt.Plain], None, None]:
-        """These volumes, checked and opened; gpg works on the next few while one is read."""
-        ahead: collections.deque[tuple[Part, decrypt.Plain]] = collections.deque()
-        rest = collections.deque(wanted)
-        try:
-            while rest or ahead:
-                while rest and (not ahead or (len(ahead) < _AHEAD and self.fetcher.ready(rest[0].object.name))):
-                    part = rest.popleft()
-                    ahead.append((part, decrypt.opened(self._fetched(part), part.object.name, self.home)))
-                part, plain = ahead[0]
-                yield part, plain
-                ahead.popleft()
-                plain.close()
-                self._used(part, once_more)
-        finally:
-            for _part, plain in ahead:
-                plain.close()
-
-    @contextlib.contextmanager
-    def _opened_one(self, part: Part) -> t.Iterator[decrypt.Plain]:
-        plain = decrypt.opened(self._fetched(part), part.object.name, self.home)
-        try:
-            yield plain
-        finally:
-            plain.close()
-        self._used(part)
-
-    def _used(self, part: Part, once_more: bool = False) -> None:
+    def _used(self, part: Part) -> None:
         """The volume is read."""
-        self.fetcher.drop(part.object.name)
-        if once_more:
-            return
         with self.lock:
             self.done += 1
             if self.progress is not None:
                 self.progress(self.done, self.total)
-
-    def _fetched(self, part: Part) -> str:
-        """The path of the volume's file, whose hash is right."""
-        path = self.fetcher.take(part.object, part.volume.sha1)
-        if path is None:
-            with part.named():
-                raise Damaged("it does not match its recorded hash")
-        return path
 
     def _full(self, volumes: list[Part]) -> None:
         self.deltas.flush()
@@ -254,12 +194,12 @@ class _Reader:
 
     def _fed(self, volumes: list[Part]) -> list[list[Summary]]:
         """Unpack the full's volumes in several processes."""
-        return Feed(self.crew, self.slots, self._opened_one, self._note, self.fetcher.stop).run(volumes)
+        return Feed(self.crew, self.slots, self.opener.one, self._note, self.fetcher.stop).run(volumes)
 
     def _in_turn(self, volumes: list[Part]) -> t.Iterator[Summary]:
         """Unpack them in this process."""
         unpacker = Unpacker(self.tree, self.plan, self.deltas, self.choice)
-        with contextlib.closing(self._opened(volumes)) as opened:
+        with contextlib.closing(self.opener.in_turn(volumes)) as opened:
             for part, plain in opened:
                 with part.named():
                     summary = unpacked(unpacker, plain, part.set)
@@ -309,7 +249,7 @@ class _Reader:
 
         def entries(number: int) -> t.Generator[difftar.Entry, None, None]:
             self.fetcher.want(part.object for part in parts[number])
-            with contextlib.closing(self._opened(parts[number], once_more=True)) as opened:
+            with contextlib.closing(self.opener.in_turn(parts[number], again=True)) as opened:
                 for part, plain in opened:
                     with part.named():
                         yield from difftar.entries(plain.read)

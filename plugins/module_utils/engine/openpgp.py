@@ -8,7 +8,7 @@ latter alone (RFC 4880, 4.2 and 5.6 to 5.9); unpacking it is most of the work of
 
 from __future__ import annotations
 
-from .errors import Damaged, UnknownFormat
+from .errors import Damaged, LifeboatError, UnknownFormat
 from .inflate import DEFLATE, ZLIB, Bunzipped, Inflated, Read
 
 _ONE_PASS, _SIGNATURE, _COMPRESSED, _LITERAL = 4, 2, 8, 11
@@ -28,12 +28,19 @@ class Literal:
         self._outer = _Source(read)
         self._inner: Inflated | Bunzipped | None = None
         self._packet: _Packet | None = None
+        self._trouble: LifeboatError | None = None
 
     def read(self, size: int) -> bytes:
-        packet = self._packet or self._open()
-        data = packet.read(size)
-        if not data and size:
-            self._check_end(packet)
+        if self._trouble is not None:
+            raise self._trouble
+        try:
+            packet = self._packet or self._open()
+            data = packet.read(size)
+            if not data and size:
+                self._check_end(packet)
+        except LifeboatError as error:
+            self._trouble = error
+            raise
         return data
 
     def _open(self) -> _Packet:
@@ -51,7 +58,8 @@ class Literal:
         return packet
 
     def _check_end(self, packet: _Packet) -> None:
-        if not packet.source.is_at_end() or (self._inner is not None and not self._inner.ended()):
+        inside = packet.source.is_at_end() and (self._inner is None or self._inner.ended())
+        if not inside or not self._outer.is_at_end():
             raise Damaged("something follows behind the end of its data")
 
 

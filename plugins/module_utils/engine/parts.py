@@ -46,10 +46,10 @@ class Stored:
     volumes: dict[int, StoredObject]
     number: int = 0
 
-    def parse(self, read: t.Callable[[str, str, str], bytes], path: str, home: str) -> list[manifest.Volume]:
-        """The volumes that the manifest in the file ``path`` names."""
+    def parse(self, read: t.Callable[[], bytes]) -> list[manifest.Volume]:
+        """The volumes that the manifest names which ``read`` gives."""
         try:
-            return manifest.parse(read(path, self.index.name, home))
+            return manifest.parse(read())
         except UnknownFormat as error:
             raise UnknownFormat(f"the manifest of set {self.time} is of an unknown form: {error}.") from error
         except Damaged as error:

@@ -30,7 +30,7 @@ _LONGEST_WAIT = 20.0  # seconds between two attempts
 
 
 class Key(t.NamedTuple):
-    """What botocore's signer wants to know."""
+    """What botocore's signer wants to know: its own class for it would take longer to import than the rest."""
 
     access_key: str
     secret_key: str
@@ -114,7 +114,7 @@ class _Wire:
         endpoint = (location.endpoint_url or "").rstrip("/")
         self._url = f"{endpoint}/{quote(bucket)}/"
         self._request = AWSRequest
-        self._sign = S3SigV4Auth(key, "s3", location.region).add_auth
+        self._sign = S3SigV4Auth(t.cast("t.Any", key), "s3", location.region).add_auth
         given: dict[str, t.Any] = {
             "verify": location.ca_bundle or True,
             "timeout": _TIMEOUTS,

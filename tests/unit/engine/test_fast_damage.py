@@ -187,7 +187,7 @@ def test_a_killed_gpg(sealed: Node, pair: Pair, tmp_path: Path, monkeypatch: pyt
         def __init__(self, path: str, name: str, home: str) -> None:
             super().__init__(path, name, home)
             if ".vol" in name:
-                self._process.kill()
+                self._gpg.popen.kill()
 
     monkeypatch.setattr(decrypt, "_Gpg", Killed)
     fails(sealed.repository, tmp_path, "gpg was killed by signal 9: free memory, and try again", pair.private)

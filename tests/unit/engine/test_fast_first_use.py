@@ -36,4 +36,4 @@ def test_one_gpg_decrypts_alone_before_others_do(sealed: Node, tmp_path: Path, m
     here.restore(reader="fast")
     steps = log.read_text().split()
     assert steps[:2] == ["start", "end"]
-    assert len(steps) >= 8  # two manifests, two volumes
+    assert len(steps) >= 6  # two manifests, which may share one, and two volumes
