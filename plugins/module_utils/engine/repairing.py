@@ -100,11 +100,10 @@ class Outcome:
 
 @dataclass
 class _Pass:
-    """What one listing showed: so many versions to go and a digest of which; the first of the ``back`` and ``new`` objects;
-    the objects that a plain reader finds other than they were (``lies``), and the ``junk`` that it finds and that should go."""
+    """What one listing showed: so many versions to go; the first of the ``back`` and ``new`` objects; the objects that a plain
+    reader finds other than they were (``lies``), and the ``junk`` that it finds and that should go."""
 
     count: int = 0
-    digest: str = ""
     back: int = 0
     new: int = 0
     shown: list[Step] = field(default_factory=list)
@@ -136,15 +135,16 @@ class _Repair:
     def all(self) -> None:
         self._look_back()
         refused: list[str] = []
-        first, before = None, ""
+        first, before = None, 0
         while True:
             with _Plan(self) as (found, lines):
                 if first is None:
                     first = found
                     self._tell(first)
-                if self.wish.check or not found.count or found.digest == before:
+                # each listing must show less than the one before: what a store refuses, or a node goes on writing, does not
+                if self.wish.check or not found.count or 0 < before <= found.count:
                     break
-                before = found.digest
+                before = found.count
                 refused += self._remove(lines)
         self.outcome.removed = first.count - (0 if self.wish.check else found.count)
         if not self.wish.check:
@@ -209,11 +209,8 @@ class _Repair:
     def _judge(self, last: _Pass, refused: t.Sequence[str]) -> None:
         """By the last listing, whatever the store answered."""
         lies = last.lies if self.keys.copier is None else self._copied(self.keys.copier, last.lies)
-        why = (
-            refused[0]
-            if refused
-            else "the store accepted the deletions: check this key's policy and the bucket's locks."
-        )
+        why = "the store accepted the deletions: check this key's policy and locks, and that nobody writes there any more."
+        why = refused[0] if refused else why
         wrong = [step.name for step in lies] + last.junk
         if wrong:
             more = (
@@ -273,7 +270,7 @@ class _Plan:
         self.file.close()
 
     def _read(self) -> _Pass:
-        found, digest = _Pass(), hashlib.sha256()
+        found = _Pass()
         for step in self.repair.steps():
             small = replace(step, newer=step.newer[:1])
             if step.action == BACK:
@@ -291,10 +288,7 @@ class _Plan:
             if step.action == NEW and step.lies and len(found.junk) < _SHOWN:
                 found.junk.append(step.name)
             for item in step.removable:
-                line = json.dumps(ledger.version(item))
-                digest.update(line.encode())
-                self.file.write(line + "\n")
-        found.digest = digest.hexdigest()
+                self.file.write(json.dumps(ledger.version(item)) + "\n")
         return found
 
 

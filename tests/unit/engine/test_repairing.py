@@ -244,6 +244,24 @@ def test_a_store_that_accepts_and_does_nothing_is_found_out(monkeypatch: pytest.
     assert outcome.removed == 0
 
 
+def test_whoever_goes_on_writing_is_told_and_no_reason_to_go_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = corner()
+    attack(bucket)
+    delete = bucket.delete_versions
+
+    def writes(pairs: t.Sequence[tuple[str, str]]) -> list[str]:
+        bucket.put(REPO + NAMES["v2"], b"evil", 12)
+        return delete(pairs)
+
+    monkeypatch.setattr(bucket, "delete_versions", writes)
+    outcome = run(bucket)
+    assert outcome.failure is not None
+    assert outcome.failure.startswith(
+        f"1 object(s) are not as they were then, first {REPO}{NAMES['v2']}: the store accepted"
+    )
+    assert "that nobody writes there any more" in outcome.failure
+
+
 def test_nothing_goes_that_could_not_be_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = corner()
     attack(bucket)
