@@ -1,31 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
-"""Versions, repairs and Object Lock on the lab's real Ceph RGW, in a bucket of our own that is removed again.
-
-.venv/bin/pytest tests/live          # needs a lab: make lab-up
-"""
+"""Versions, repairs and Object Lock on the lab's real Ceph RGW, in buckets of their own that are removed again."""
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import fleet, identities, repairing, versions
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import fleet as engine_fleet
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import identities, repairing, versions
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.fleet import Wanted
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.repairing import Keys, Outcome, Wish
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.rgw_admin import RgwAdmin
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, S3Store
-
-LAB = Path(__file__).parents[2] / "lab" / ".state" / os.environ.get("LIFEBOAT_LAB", "demo")
-pytestmark = pytest.mark.skipif(not (LAB / "fleet.json").exists(), reason=f"no lab '{LAB.name}' is up: run make lab-up")
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, S3Store, open_store
 
 WANTED, T0 = Wanted("node1", "site"), "20261123T010000Z"
 REPO = "nodes/node1/repo/site/"
@@ -38,11 +33,11 @@ SIGNATURES, MANIFEST, VOLUME = (
 class Bucket:
     """A bucket with one full, in the hands of the minter and of a pruner."""
 
-    def __init__(self, folder: Path, *, lock: bool) -> None:
-        store = json.loads((LAB / "fleet.json").read_text())["store"]
+    def __init__(self, state: Path, folder: Path, *, lock: bool) -> None:
+        store = json.loads((state / "fleet.json").read_text())["store"]
         self.name = f"lifeboat-live-{secrets.token_hex(4)}"
         place = (f"s3://{self.name}", store["endpoint_url"], store["region"], store["ca_bundle"])
-        self.minter = S3Store(Location(*place, str(LAB / "minter.ini")))
+        self.minter = S3Store(Location(*place, str(state / "minter.ini")))
         self.admin = RgwAdmin(self.minter.location)
         self.client = self.minter.client
         self.client.create_bucket(Bucket=self.name, ObjectLockEnabledForBucket=lock)
@@ -76,8 +71,8 @@ class Bucket:
 
 
 @pytest.fixture
-def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> t.Iterator[Bucket]:
-    made = Bucket(tmp_path, lock=request.param)
+def bucket(request: pytest.FixtureRequest, fleet: t.Any, tmp_path: Path) -> t.Iterator[Bucket]:
+    made = Bucket(fleet.state, tmp_path, lock=request.param)
     try:
         yield made
     finally:
@@ -105,7 +100,7 @@ def test_object_lock_is_told_and_got_over_by_a_copy(bucket: Bucket) -> None:
 def test_a_view_sees_exactly_what_was_current_and_reads_it(bucket: Bucket) -> None:
     before = {item.name: item.checksum for item in bucket.minter.list(REPO)}
     bucket.attack()
-    view = fleet.open_store(Location(**{**vars(bucket.minter.location), "as_of": bucket.good}))
+    view = open_store(replace(bucket.minter.location, as_of=bucket.good))
     assert {item.name: item.checksum for item in view.list(REPO)} == before
     assert view.read(VOLUME) == f"good {VOLUME}".encode()
     assert b"".join(view.stream(VOLUME, 5, 10)) == f"good {VOLUME}".encode()[5:10]
@@ -122,7 +117,7 @@ def test_more_versions_than_a_page_holds(bucket: Bucket) -> None:
     assert (len(listed), len({item.version_id for item in listed})) == (1201, 1201)
     assert [item.modified for item in listed] == sorted((item.modified for item in listed), reverse=True)
     assert [item.latest for item in listed[:2]] == [True, False]
-    (corner,) = fleet.read(bucket.minter.location, [WANTED], history=True)
+    (corner,) = engine_fleet.read(bucket.minter.location, [WANTED], history=True)
     assert {item.name for item in corner.alarms} == {VOLUME.rpartition("/")[2]}
     outcome = bucket.repair()
     assert (outcome.failure, outcome.removed) == (None, 1200)
