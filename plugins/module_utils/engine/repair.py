@@ -19,7 +19,14 @@ from .versions import Version
 
 BACK, NEW = "back", "new"
 _MOST = 10_000  # newer versions of one object that are held in memory; the next pass sees the rest
-_SetKey = tuple[str, str | None, str]
+
+
+class SetKey(t.NamedTuple):
+    """What tells one set from all others; ``start`` is what an incremental builds on."""
+
+    kind: str
+    start: str | None
+    time: str
 
 
 @dataclass(frozen=True)
@@ -51,14 +58,14 @@ class Step:
         return not self.shows.same(self.good) if self.good is not None else not self.shows.marker
 
 
-def finished(view: t.Iterable[StoredObject], prefix: str = "") -> set[_SetKey]:
+def finished(view: t.Iterable[StoredObject], prefix: str = "") -> set[SetKey]:
     """The sets whose manifest is in a view of that time."""
     names = (chains.parse_name(item.name.removeprefix(prefix)) for item in view)
     return {_key(name) for name in names if name is not None and name.part == "manifest" and not name.partial}
 
 
 def steps(
-    versions: t.Iterable[Version], moment: datetime, sets: t.Collection[_SetKey], prefix: str = ""
+    versions: t.Iterable[Version], moment: datetime, sets: t.Collection[SetKey], prefix: str = ""
 ) -> t.Iterator[Step]:
     """A listing (by name, newest first) -> what has changed since ``moment``, object by object. ``sets`` were finished then.
 
@@ -98,5 +105,5 @@ def _above(group: t.Iterable[Version], moment: datetime) -> tuple[list[Version],
     return newer, count, good
 
 
-def _key(name: chains.ObjectName) -> _SetKey:
-    return name.kind, name.start, name.time
+def _key(name: chains.ObjectName) -> SetKey:
+    return SetKey(name.kind, name.start, name.time)

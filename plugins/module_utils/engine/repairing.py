@@ -130,7 +130,7 @@ class _Repair:
         self.repository = f"{corner}repo/{wanted.profile}/"
         self.prefixes = (self.repository, f"{corner}records/{wanted.profile}/")
         self.started, self.part = now(), 0
-        self.sets: set[tuple[str, str | None, str]] = set()
+        self.sets: set[repair.SetKey] = set()
 
     def all(self) -> None:
         self._look_back()
