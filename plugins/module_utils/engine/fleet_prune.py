@@ -46,10 +46,12 @@ class Bucket(ObjectStore, t.Protocol):
 
 @dataclass(frozen=True)
 class Asked:
-    """A node, and what is promised for each of its profiles."""
+    """A node, and what is promised for each of its profiles. ``approved`` are the decisions, as (profile, kind, time), that
+    someone agreed to: nothing else goes; None if nobody was asked."""
 
     node: str
     policies: t.Mapping[str, Policy]
+    approved: t.Collection[tuple[str, str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,9 @@ class _Node:
                 f"{root}records/{profile} holds more than {MOST_OF_RECORDS >> 20} MiB or {2 * MOST_SETS} objects: the node is not "
                 "pruned; find out who wrote them."
             )
-        return prune.prepare(hand, place, policy, self.moment, lambda found: self._drilled(profile, found))
+        agreed = self.asked.approved
+        approved = None if agreed is None else {(kind, time) for name, kind, time in agreed if name == profile}
+        return prune.prepare(hand, place, policy, self.moment, lambda found: self._drilled(profile, found), approved)
 
     def _drilled(self, profile: str, collection: Collection) -> t.Collection[str]:
         times = {item.time for chain in collection.chains for item in chain.sets}
