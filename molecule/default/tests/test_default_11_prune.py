@@ -87,7 +87,7 @@ class Scene:
         time.sleep(1.1)  # a name is a second
         return str(made["set_time"])
 
-    def extra(self, confirm: bool) -> dict[str, Any]:
+    def variables(self, confirm: bool) -> dict[str, Any]:
         store = {"bucket": self.bucket.name, "endpoint_url": self.bucket.endpoint_url, "region": self.bucket.region}
         return {
             "target": HOST,
@@ -99,12 +99,12 @@ class Scene:
         }
 
     def prune(self, *arguments: str, confirm: bool = True) -> Any:
-        return self.fleet.play("prune.yml", *arguments, **self.extra(confirm))
+        return self.fleet.play("prune.yml", *arguments, **self.variables(confirm))
 
     def prune_by_hand(self, answer: str) -> tuple[int, str]:
         """At a terminal, where the question is answered: exit code and output."""
         argv = ["ansible-playbook", "-i", str(TOP / "inventories/lab"), str(TOP / "playbooks/prune.yml")]
-        argv += ["--extra-vars", json.dumps(self.extra(confirm=False))]
+        argv += ["--extra-vars", json.dumps(self.variables(confirm=False))]
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LIFEBOAT_LAB": self.fleet.state.name}
         environment |= {"ANSIBLE_CONFIG": str(TOP / "ansible.cfg"), "COLUMNS": "500"}
         pid, terminal = pty.fork()

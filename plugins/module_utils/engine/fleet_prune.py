@@ -33,6 +33,7 @@ MOST_OBJECTS = 200_000  # about 1.2 KiB each
 MOST_SETS = 10_000  # and records; hourly backups for a year are less
 MOST_OF_RECORDS = 64 << 20  # bytes
 _BATCH = 1000  # versions that are deleted by one call
+_AHEAD = 16  # per worker: so many fates may wait for a slow node before them
 _TOLD = 5
 _ALARMS = 20
 
@@ -148,12 +149,13 @@ def run(
     most_objects: int = MOST_OBJECTS,
 ) -> t.Iterator[Fate]:
     """Prune these nodes, and tell of each in their order; with ``check`` nothing is written. ``store`` is at the bucket's
-    root. No more nodes than workers are held in memory, however many there are, and of each not more than ``most_objects``."""
+    root. No more listings than workers are held in memory, however many nodes there are, and of each not more than
+    ``most_objects``."""
     with ThreadPoolExecutor(workers) as pool:
         under_way: deque[Future[Fate]] = deque()
         for each in asked:
             under_way.append(pool.submit(_one, _Node(store, each, moment, check, most_objects)))
-            if len(under_way) > workers:
+            if len(under_way) > _AHEAD * workers:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
