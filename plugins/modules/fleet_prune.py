@@ -57,6 +57,12 @@ options:
       - Those of a profile in O(profiles) (C(keep_days), C(keep_chains), C(keep_points)) come before them.
     type: dict
     default: {}
+  approved:
+    description:
+      - The RV(plan) of an earlier run in check mode. Given, nothing is dropped that this plan did not drop.
+      - Old records and witnesses that belong to no restore point go all the same.
+    type: list
+    elements: dict
   known:
     description:
       - Ids of all nodes that the inventory knows. Others that the store holds are named in RV(unknown).
@@ -185,7 +191,7 @@ def asked(params: t.Mapping[str, t.Any]) -> list[Asked]:
     """Every node with its policies: the fleet's, then the host's, then the profile's."""
     found: list[Asked] = []
     general = {key: params[key] for key in KEYS}
-    given = params["policies"]
+    given, agreed = params["policies"], approved(params["approved"])
     if unknown := set(given) - set(KEYS):
         raise Refused(f"policies know no '{min(unknown)}': use {', '.join(KEYS)}.")
     for host, profiles in params["profiles"].items():
@@ -197,7 +203,22 @@ def asked(params: t.Mapping[str, t.Any]) -> list[Asked]:
                 policies[check_name(name)] = Policy(**{**general, **own, **special})
             except Refused as error:
                 raise Refused(f"{host}, profile {name}: {error}") from None
-        found.append(Asked(check_node_id(params["ids"].get(host) or host), policies))
+        node = check_node_id(params["ids"].get(host) or host)
+        found.append(Asked(node, policies, None if agreed is None else agreed.get(node, set())))
+    return found
+
+
+def approved(rows: t.Sequence[t.Mapping[str, str]] | None) -> dict[str, set[tuple[str, str, str]]] | None:
+    """Node -> what an earlier plan drops of it."""
+    if rows is None:
+        return None
+    found: dict[str, set[tuple[str, str, str]]] = {}
+    for row in rows:
+        try:
+            if row["action"] == "drop":
+                found.setdefault(row["node"], set()).add((row["profile"], row["kind"], row["chain"]))
+        except KeyError as error:
+            raise Refused(f"a row of approved has no {error}: give the plan of a run in check mode as it is.") from None
     return found
 
 
@@ -262,6 +283,7 @@ def main() -> t.NoReturn:
             for key, value in standard.items()
         },
         policies={"type": "dict", "default": {}},
+        approved={"type": "list", "elements": "dict"},
         known={"type": "list", "elements": "str"},
         workers={"type": "int", "default": fleet_prune.WORKERS},
         most_objects={"type": "int", "default": fleet_prune.MOST_OBJECTS},

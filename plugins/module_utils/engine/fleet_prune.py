@@ -32,7 +32,8 @@ WORKERS = 8
 MOST_OBJECTS = 200_000  # about 1.2 KiB each
 MOST_SETS = 10_000  # and records; hourly backups for a year are less
 MOST_OF_RECORDS = 64 << 20  # bytes
-_BATCH = 1000  # versions that are deleted by one call
+_BATCH = 200  # versions deleted by one call: a busy RGW took 60 ms for each, and an answer is waited for 60 s
+_AHEAD = 16  # per worker: so many fates may wait for a slow node before them
 _TOLD = 5
 _ALARMS = 20
 
@@ -46,10 +47,12 @@ class Bucket(ObjectStore, t.Protocol):
 
 @dataclass(frozen=True)
 class Asked:
-    """A node, and what is promised for each of its profiles."""
+    """A node, and what is promised for each of its profiles. ``approved`` are the decisions, as (profile, kind, time), that
+    someone agreed to: nothing else goes; None if nobody was asked."""
 
     node: str
     policies: t.Mapping[str, Policy]
+    approved: t.Collection[tuple[str, str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,12 +149,13 @@ def run(
     most_objects: int = MOST_OBJECTS,
 ) -> t.Iterator[Fate]:
     """Prune these nodes, and tell of each in their order; with ``check`` nothing is written. ``store`` is at the bucket's
-    root. No more nodes than workers are held in memory, however many there are, and of each not more than ``most_objects``."""
+    root. No more listings than workers are held in memory, however many nodes there are, and of each not more than
+    ``most_objects``."""
     with ThreadPoolExecutor(workers) as pool:
         under_way: deque[Future[Fate]] = deque()
         for each in asked:
             under_way.append(pool.submit(_one, _Node(store, each, moment, check, most_objects)))
-            if len(under_way) > workers:
+            if len(under_way) > _AHEAD * workers:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
@@ -210,7 +214,9 @@ class _Node:
                 f"{root}records/{profile} holds more than {MOST_OF_RECORDS >> 20} MiB or {2 * MOST_SETS} objects: the node is not "
                 "pruned; find out who wrote them."
             )
-        return prune.prepare(hand, place, policy, self.moment, lambda found: self._drilled(profile, found))
+        agreed = self.asked.approved
+        approved = None if agreed is None else {(kind, time) for name, kind, time in agreed if name == profile}
+        return prune.prepare(hand, place, policy, self.moment, lambda found: self._drilled(profile, found), approved)
 
     def _drilled(self, profile: str, collection: Collection) -> t.Collection[str]:
         times = {item.time for chain in collection.chains for item in chain.sets}

@@ -23,7 +23,7 @@ from .chains import Collection
 from .errors import LifeboatError
 from .record import Record
 from .result import Result
-from .retention import Plan, Policy
+from .retention import Item, Plan, Policy
 from .store import Location, ObjectStore, StoredObject, open_store
 from .times import now, stamp
 
@@ -97,13 +97,21 @@ class Work:
 
 
 def prepare(
-    hand: Hand, place: Place, policy: Policy, moment: datetime, drilled: t.Callable[[Collection], t.Collection[str]]
+    hand: Hand,
+    place: Place,
+    policy: Policy,
+    moment: datetime,
+    drilled: t.Callable[[Collection], t.Collection[str]],
+    approved: t.Collection[tuple[str, str]] | None = None,
 ) -> Work:
-    """Judge a repository. ``drilled`` gives the times of the collection's points that passed a drill."""
+    """Judge a repository. ``drilled`` gives the times of the collection's points that passed a drill; what is not among
+    ``approved``, as (kind, time), stays."""
     listing = hand.listing(place.records) if place.records else []
     collection = chains.collect(hand.listing(place.objects), place.objects)
     recorded, complaints = _read(hand, listing)
     plan = retention.decide(collection, recorded.values(), policy, moment, drilled(collection))
+    if approved is not None:
+        plan = Plan([_held_back(item, approved) for item in plan.items], plan.alarms)
     if place.records is None:
         return _work(place, plan, [], [], complaints)
     records = {name: one[0] if isinstance(one, tuple) else one for name, one in recorded.items()}
@@ -112,6 +120,12 @@ def prepare(
     rest += spent.old(place.records, listing, records, plan, policy, moment)
     going = {item.name for item in points}
     return _work(place, plan, points, [item for item in rest if item.name not in going], complaints)
+
+
+def _held_back(item: Item, approved: t.Collection[tuple[str, str]]) -> Item:
+    if item.drop and (item.kind, item.time) not in approved:
+        return replace(item, drop=False, reason="it was not in the plan that was approved.")
+    return item
 
 
 def prepare_by_listing(hand: Hand, place: Place, policy: Policy, moment: datetime) -> Work | None:

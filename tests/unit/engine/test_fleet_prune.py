@@ -115,6 +115,21 @@ def test_a_prune_deletes_every_version_and_marker_of_what_goes_and_touches_nothi
     assert (again.changed, again.failure, len(entries(fleet))) == (False, None, 2)
 
 
+def test_what_was_not_approved_stays(fleet: Fleet) -> None:
+    plan = fleet.prune("web1", check=True)["web1"].plan
+    first = next(row for row in plan if row["action"] == "drop")
+    asked = Asked("web1", {"site": SITE}, {("site", "chain", first["chain"]), ("other", "chain", plan[1]["chain"])})
+    fleet.clock = hours(HISTORY.now)
+    (done,) = fleet_prune.run(fleet, [asked], HISTORY.now)
+    assert [row["chain"] for row in done.dropped] == [first["chain"]]
+    kept = {made.time for made in HISTORY.sets if made.chain != first["chain"]}
+    left = {
+        name.rpartition(".to.")[2].rpartition("full.")[2][:16] for name in fleet.names("web1") if "manifest" in name
+    }
+    assert left == kept
+    assert "it was not in the plan that was approved." in {row["reason"] for row in done.plan}
+
+
 def test_where_nothing_can_go_nothing_is_read(fleet: Fleet) -> None:
     fleet.prune("web1")
     fleet.calls.clear()

@@ -72,7 +72,7 @@ def test_what_fakes_cannot_take(attack: Attack, policy: Policy, drill: int) -> N
 
 
 @settings(max_examples=200)
-@given(attacks(HISTORIES, fakes=False), POLICIES)
+@given(attacks(UNDAMAGED, fakes=False), POLICIES)
 def test_meddling_with_whole_sets_changes_no_decision_on_chains(attack: Attack, policy: Policy) -> None:
     """Neither more nor less: a chain that was put over, hidden or added to still goes when its time comes."""
     if attack.sets:

@@ -17,7 +17,15 @@ GENERAL = {"keep_days": 30.0, "keep_chains": 1, "keep_points": 1, "incomplete_da
 
 
 def params(**changes: t.Any) -> dict[str, t.Any]:
-    return {**GENERAL, "lock_days": 0.0, "policies": {}, "ids": {}, "profiles": {"web1": {"site": {}}}, **changes}
+    return {
+        **GENERAL,
+        "lock_days": 0.0,
+        "policies": {},
+        "ids": {},
+        "approved": None,
+        "profiles": {"web1": {"site": {}}},
+        **changes,
+    }
 
 
 def test_a_profile_comes_before_its_host_and_a_host_before_the_fleet() -> None:
@@ -44,6 +52,7 @@ def test_a_profile_comes_before_its_host_and_a_host_before_the_fleet() -> None:
         ({"policies": {"keep_days": {"web1": 0}}}, "web1, profile site: keep_days is 0: give a number"),
         ({"policies": {"keep_days": {"web1": "many"}}}, "web1, profile site: keep_days is 'many': give a number"),
         ({"profiles": {"web1": {"site": {"keep_points": 0}}}}, "web1, profile site: keep_points is 0: give"),
+        ({"approved": [{"action": "drop"}]}, "a row of approved has no 'node': give the plan"),
         ({"profiles": {"ledger": {"site": {}}}}, "node id 'ledger' is a reserved word"),
         ({"profiles": {"web1": {"../up": {}}}}, "profile name '../up' is not usable"),
     ],
@@ -63,6 +72,12 @@ def row(kind: str, action: str) -> dict[str, t.Any]:
         "reason": "so.",
         "points": 1,
     }
+
+
+def test_of_an_approved_plan_what_it_drops_is_taken() -> None:
+    rows = [row("chain", "drop") | {"node": "web1"}, row("orphans", "keep") | {"node": "web1"}]
+    found = fleet_prune.asked(params(profiles={"web1": {"site": {}}, "web2": {"site": {}}}, approved=rows))
+    assert [one.approved for one in found] == [{("site", "chain", "20260101T000000Z")}, set()]
 
 
 DROPPED = {"profile": "site", "kind": "chain", "objects": 3, "versions": 5, "bytes": 70}
