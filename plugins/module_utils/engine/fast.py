@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 import typing as t
 
 from . import chains, difftar, finish
@@ -99,7 +100,7 @@ def read(
             reader.deltas = DeltaSpool(os.path.join(folder, "deltas"), spool_bytes // 3)
             stack.callback(reader.deltas.close)
             ring = stack.enter_context(Keyring())
-            return reader.run(ring, origin.private_key)
+            return reader.run(ring, origin.private_key, stack)
     except Damaged as error:
         raise LifeboatError(f"the repository is damaged: {error}.") from error
     except OSError as error:
@@ -132,7 +133,7 @@ class _Reader:
         self.patch: dict[bytes, Pending] = {}
         self.waiting: set[bytes] = set()  # changed files whose base was not met
 
-    def run(self, ring: Keyring, key: bytes | None) -> Counted:
+    def run(self, ring: Keyring, key: bytes | None, stack: contextlib.ExitStack) -> Counted:
         self.fetcher.want(one.index for one in self.sets)
         if not self.choice.prefix:  # which volumes are needed is known already
             self.fetcher.want(one.volumes[number] for one in self._backwards() for number in sorted(one.volumes))
@@ -144,6 +145,10 @@ class _Reader:
             self.fetcher.want(part.object for volumes in [*parts[:0:-1], parts[0]] for part in volumes)
         self._incrementals(parts)
         self._full(parts[0])
+        if not any(pending.deferred for pending in self.patch.values()):  # all is decrypted
+            ending = threading.Thread(target=ring.close)
+            ending.start()
+            stack.callback(ending.join)
         self._patch()
         self._wrote(0, finish.deferred(self.tree, self.patch, self._again(parts), self.choice, self.deltas))
         return self._finish()
