@@ -235,10 +235,10 @@ class _Reader:
         if before is None:
             if first is not None and self.choice.inside(first[0]) is not None:
                 check_step(None, False, first)
-        elif first is not None:
-            check_step(before.last, before.open, first)
+        elif before.behind or first is None:  # nothing of this is restored, or it is empty
+            summary.last, summary.open, summary.behind = before.last, before.open, before.behind
         else:
-            summary.last, summary.open = before.last, before.open  # an empty volume
+            check_step(before.last, before.open, first)
 
     def _check_end(self, last: Summary) -> None:
         if last.last is not None and self.choice.inside(last.last[0]) is not None:
