@@ -31,6 +31,9 @@ class Plain(t.Protocol):
     def finish(self) -> None:
         """Read the rest; an error if the file was not sound to its end."""
 
+    def skip(self) -> None:
+        """The rest is not wanted; an error if gpg finds that the file was changed."""
+
     def close(self) -> None:
         """Let go of it, finished or not."""
 
@@ -121,6 +124,9 @@ class _File:
     def finish(self) -> None:
         return
 
+    def skip(self) -> None:
+        return
+
     def close(self) -> None:
         self.file.close()
 
@@ -180,11 +186,14 @@ class _Gpg:
                 continue
         except (Damaged, UnknownFormat) as error:
             trouble = error
+        self.skip()
+        if trouble is not None:
+            raise trouble
+
+    def skip(self) -> None:
         while os.read(self._pipe, _CHUNK):
             continue
         self._check()
-        if trouble is not None:
-            raise trouble
 
     def _check(self) -> None:
         """Whether gpg is content with the whole message."""

@@ -25,6 +25,7 @@ from .fetch import Fetcher
 from .keyring import Keyring
 from .opening import GROUPED, Opener
 from .parts import Part, Stored, chosen_volumes, stored
+from .pulse import Pulse
 from .store import open_store
 from .tree import Attributes, Tree, failure
 from .unpack import Choice, Pending, Plan, Summary, Unpacker, check_step, unpacked
@@ -36,6 +37,12 @@ if t.TYPE_CHECKING:
 _PART = 8 << 20  # bytes of an object that one connection fetches
 _MOST = 8  # processes, unless more are asked for
 _SMALL = 4 << 20  # bytes of volumes that one process unpacks sooner than two are started
+
+
+class Progress(t.Protocol):
+    """What was done since it was last told."""
+
+    def __call__(self, *, files: int = 0, size: int = 0, volumes: int = 0) -> None: ...
 
 
 class Counted(t.NamedTuple):
@@ -56,13 +63,14 @@ def read(
     spool: str,
     spool_bytes: int = 1 << 30,
     workers: int | None = None,
-    progress: t.Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    pulse: Pulse | None = None,
 ) -> Counted:
     """Restore ``point`` of ``chain`` to ``destination``, which does not exist, or its ``path`` alone.
 
     Of what is inside, only paths for which ``selected`` (relative to the destination) is true are restored, with the
     folders that lead to them. ``spool`` is a folder for at most ``spool_bytes`` of volumes on their way and deltas
-    that wait for their file; two volumes always fit. ``progress`` is told how many volumes of how many are done.
+    that wait for their file; two volumes always fit. ``progress`` is told of all that is done, ``pulse`` of all that moves.
     """
     if os.path.lexists(destination):
         raise Refused(f"{destination} exists: the fast reader writes a new tree only.")
@@ -72,6 +80,7 @@ def read(
     if workers is None and sum(volume.bytes for volume in sets[0].volumes.values()) < _SMALL:
         count = 0
     members = count if count > 1 else 0
+    beat = (pulse or Pulse()).beat
     # one connection to a distant store may be slow, where a disk is not
     part = _PART if origin.repository.scheme == "s3" else None
     try:
@@ -80,15 +89,18 @@ def read(
             # before any thread: a process forked beside one may inherit a lock that nobody frees
             slots = Slots(3 * members)
             stack.callback(slots.close)
-            crew = Crew(members, lambda: Worker(destination, choice, slots))
+            crew = Crew(members, lambda: Worker(destination, choice, slots, beat))
             stack.callback(crew.close)
             bound = max(spool_bytes - spool_bytes // 3 - 3 * GROUPED, 0)
-            fetcher = stack.enter_context(Fetcher(open_store(origin.repository), folder, bound, part=part))
-            reader = _Reader(stack, crew, slots, fetcher, sets, choice, destination)
+            fetcher = stack.enter_context(Fetcher(open_store(origin.repository), folder, bound, part=part, alive=beat))
+            reader = _Reader(crew, slots, fetcher, sets, choice)
+            reader.tree = Tree(destination, beat)
+            stack.callback(reader.tree.close)
+            reader.progress, reader.beat = progress or reader.progress, beat
             reader.deltas = DeltaSpool(os.path.join(folder, "deltas"), spool_bytes // 3)
             stack.callback(reader.deltas.close)
             ring = stack.enter_context(Keyring())
-            return reader.run(ring, origin.private_key, progress)
+            return reader.run(ring, origin.private_key, stack)
     except Damaged as error:
         raise LifeboatError(f"the repository is damaged: {error}.") from error
     except OSError as error:
@@ -101,30 +113,27 @@ class _Reader:
     deltas: DeltaSpool
     opener: Opener
     tree: Tree
+    beat: t.Callable[[], None]
 
     def __init__(
         self,
-        stack: contextlib.ExitStack,
         crew: Crew,
         slots: Slots,
         fetcher: Fetcher,
         sets: list[Stored],
         choice: Choice,
-        destination: str,
     ) -> None:
-        self.stack, self.crew, self.fetcher, self.sets, self.choice = stack, crew, fetcher, sets, choice
-        self.slots, self.destination = slots, destination
+        self.crew, self.slots = crew, slots
+        self.fetcher, self.sets, self.choice = fetcher, sets, choice
         self.plan: Plan = {}
-        self.files = self.bytes = self.done = self.total = 0
-        self.lock = threading.Lock()
-        self.progress: t.Callable[[int, int], None] | None = None
+        self.files = self.bytes = 0
+        self.progress: Progress = _untold
         self.others: dict[bytes, difftar.Entry] = {}
         self.loose: dict[bytes, Attributes] = {}
         self.patch: dict[bytes, Pending] = {}
         self.waiting: set[bytes] = set()  # changed files whose base was not met
 
-    def run(self, ring: Keyring, key: bytes | None, progress: t.Callable[[int, int], None] | None) -> Counted:
-        self.progress = progress
+    def run(self, ring: Keyring, key: bytes | None, stack: contextlib.ExitStack) -> Counted:
         self.fetcher.want(one.index for one in self.sets)
         if not self.choice.prefix:  # which volumes are needed is known already
             self.fetcher.want(one.volumes[number] for one in self._backwards() for number in sorted(one.volumes))
@@ -132,15 +141,16 @@ class _Reader:
             ring.import_keys(key)
         self.opener = Opener(self.fetcher, ring.home, self._used)
         parts = [chosen_volumes(one, found, self.choice.prefix) for one, found in self.opener.manifests(self.sets)]
-        self.total = sum(len(volumes) for volumes in parts)
         if self.choice.prefix:
             self.fetcher.want(part.object for volumes in [*parts[:0:-1], parts[0]] for part in volumes)
-        self.tree = Tree(self.destination)
-        self.stack.callback(self.tree.close)
         self._incrementals(parts)
         self._full(parts[0])
+        if not any(pending.deferred for pending in self.patch.values()):  # all is decrypted
+            ending = threading.Thread(target=ring.close)
+            ending.start()
+            stack.callback(ending.join)
         self._patch()
-        self.bytes += finish.deferred(self.tree, self.patch, self._again(parts), self.choice, self.deltas)
+        self._wrote(0, finish.deferred(self.tree, self.patch, self._again(parts), self.choice, self.deltas))
         return self._finish()
 
     def _backwards(self) -> list[Stored]:
@@ -166,12 +176,16 @@ class _Reader:
                     self._check_end(before[volumes[-1].set])
         self.waiting |= {path for path, known in self.plan.items() if known is not None}
 
-    def _used(self, part: Part) -> None:
+    def _used(self, _part: Part) -> None:
         """The volume is read."""
-        with self.lock:
-            self.done += 1
-            if self.progress is not None:
-                self.progress(self.done, self.total)
+        self.progress(volumes=1)
+        self.beat()
+
+    def _wrote(self, files: int, size: int) -> None:
+        self.files += files
+        self.bytes += size
+        self.progress(files=files, size=size)
+        self.beat()
 
     def _full(self, volumes: list[Part]) -> None:
         self.deltas.flush()
@@ -208,8 +222,7 @@ class _Reader:
 
     def _note(self, summary: Summary) -> None:
         """Add up what some entries brought."""
-        self.files += summary.files
-        self.bytes += summary.size
+        self._wrote(summary.files, summary.size)
         for path, attributes in summary.loose.items():
             self.loose.setdefault(path, attributes)
         self.others.update(summary.others)
@@ -222,10 +235,10 @@ class _Reader:
         if before is None:
             if first is not None and self.choice.inside(first[0]) is not None:
                 check_step(None, False, first)
-        elif first is not None:
-            check_step(before.last, before.open, first)
+        elif before.behind or first is None:  # nothing of this is restored, or it is empty
+            summary.last, summary.open, summary.behind = before.last, before.open, before.behind
         else:
-            summary.last, summary.open = before.last, before.open  # an empty volume
+            check_step(before.last, before.open, first)
 
     def _check_end(self, last: Summary) -> None:
         if last.last is not None and self.choice.inside(last.last[0]) is not None:
@@ -237,7 +250,7 @@ class _Reader:
         """Give large changed files their last version."""
 
         def done(_task: Task, size: int) -> None:
-            self.bytes += size
+            self._wrote(0, size)
 
         ready = [pair for pair in self.patch.items() if not pair[1].deferred]
         self.crew.each((("patch", pair) for pair in ready), done, self.fetcher.stop)
@@ -267,6 +280,10 @@ class _Reader:
             where = os.fsdecode(self.choice.prefix)
             raise LifeboatError(f"restore point {self.sets[-1].time} holds no '{where}': check the path.")
         return Counted(self.files, self.bytes)
+
+
+def _untold(*, files: int = 0, size: int = 0, volumes: int = 0) -> None:
+    """Nobody wants to know."""
 
 
 def _names(paths: t.Sequence[bytes]) -> str:

@@ -63,6 +63,7 @@ class Feed:
         self._crew, self._slots, self._opened, self._note, self._stop = crew, slots, opened, note, stop
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended = False
+        self._behind = False  # all that is restored was found, in volumes before this one or in it
         self._lock = threading.Lock()
         self._found: dict[int, dict[int, Summary]] = {}  # volume -> batch -> its ends
         self._hurt: dict[int, str] = {}  # volume -> what is wrong with its entries
@@ -119,6 +120,10 @@ class Feed:
                 if slot is None or self._ended:
                     self._slots.free.put(None)
                     break
+                if self._behind:
+                    self._slots.free.put(slot)
+                    plain.skip()
+                    return
                 self._tasks.put(("batch", (part.set, number, count, slot, self._slots.put(slot, data))))
         except Damaged:
             plain.finish()  # when gpg has failed, its own reason is the better one
@@ -136,8 +141,9 @@ class Feed:
             self._hurt.setdefault(volume, damage)
             self._end()
             return
+        self._behind |= summary.behind
         self._note(summary)
-        self._found.setdefault(volume, {})[count] = Summary(summary.first, summary.last, summary.open)
+        self._found.setdefault(volume, {})[count] = Summary(summary.first, summary.last, summary.open, summary.behind)
 
     def _end(self) -> None:
         """Nothing more is fed."""

@@ -8,6 +8,7 @@ import collections
 import hashlib
 import os
 import threading
+import time
 import typing as t
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from .errors import LifeboatError
 from .store import ObjectStore, StoredObject
 
 _TRIES = 3
+_PATIENCE = 5.0  # seconds that threads get to end
 
 
 @dataclass
@@ -37,11 +39,19 @@ class Fetcher:
 
     The bound holds over everything that was fetched and not dropped, and is never less than the two largest objects
     wanted need: one that is read and one on its way. Whoever takes in another order than wanted may wait for ever.
-    Objects larger than ``part`` bytes are fetched in such parts, side by side.
+    Objects larger than ``part`` bytes are fetched in such parts, side by side. ``alive`` is told whenever bytes come.
     """
 
-    def __init__(self, store: ObjectStore, folder: str, bound: int, threads: int = 16, part: int | None = None) -> None:
-        self._store, self._folder, self._bound, self._part = store, folder, bound, part
+    def __init__(
+        self,
+        store: ObjectStore,
+        folder: str,
+        bound: int,
+        threads: int = 16,
+        part: int | None = None,
+        alive: t.Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store, self._folder, self._bound, self._part, self._alive = store, folder, bound, part, alive
         self._queue: collections.deque[StoredObject] = collections.deque()
         self._coming: dict[str, _Coming] = {}
         self._current: _Coming | None = None  # the object whose parts are being given out
@@ -65,10 +75,11 @@ class Fetcher:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End all threads."""
+        """End all threads; one that waits for a store that hangs is left to its own time limit."""
         self.stop()
+        patient = time.monotonic() + _PATIENCE
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, patient - time.monotonic()))
         for coming in self._coming.values():
             _unlink(coming.path)
 
@@ -183,6 +194,7 @@ class Fetcher:
             for piece in self._store.stream(coming.item.name, start, end):
                 if self._closed:
                     raise LifeboatError("the restore was ended.")
+                self._alive()
                 if end is None:
                     digest.update(piece)
                 view = memoryview(piece)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from .errors import Damaged, UnknownFormat
 
 _VOLUME = re.compile(rb"Volume ([0-9]{1,9}):", re.IGNORECASE)
+_FIRST = re.compile(rb"^Volume [0-9]{1,9}:$", re.IGNORECASE | re.MULTILINE)
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
@@ -39,7 +40,8 @@ def parse(data: bytes) -> list[Volume]:
     if not data.endswith(b"\n"):
         raise Damaged("it is cut short")
     blocks: list[tuple[int, dict[bytes, list[bytes]]]] = []
-    for line in data.split(b"\n"):
+    first = _FIRST.search(data)  # a list of all changed files, longer than the rest, may come before it
+    for line in data[first.start() if first else len(data) :].split(b"\n"):
         head = _VOLUME.fullmatch(line)
         if head:
             blocks.append((int(head[1]), {}))

@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-import typing as t
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from . import chains, command, fast, outcome, reading, reporter
 from .errors import LifeboatError, UnknownFormat
+from .pulse import Pulse, watched
 from .reading import Limits, Origin
 from .record import Record
 from .store import Location
@@ -95,8 +92,9 @@ class Reader:
         failure = counted = None
         if self.part.select:
             raise UnknownFormat("the fast reader takes no selection; leave the engine to auto.")
+        pulse = Pulse()
         try:
-            with _deadline(self.limits.timeout):
+            with watched(pulse, self.limits.timeout, self.limits.stall_timeout):
                 counted = fast.read(
                     self.origin,
                     self.chain,
@@ -104,7 +102,8 @@ class Reader:
                     tree,
                     path=self.part.path,
                     spool=self.room,
-                    progress=lambda done, total: reporter.add(volumes=1),
+                    progress=reporter.add,
+                    pulse=pulse,
                 )
         except UnknownFormat:
             raise
@@ -120,22 +119,3 @@ class Reader:
     @property
     def _times(self) -> tuple[str, str]:
         return self.chain.time, self.point.time
-
-
-@contextmanager
-def _deadline(seconds: float) -> t.Iterator[None]:
-    """Raise in this thread when the time is up. Only a main thread can be told; an engine's request runs in one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def late(*_: object) -> t.NoReturn:
-        raise LifeboatError("the restore ran into its time limit: check the store, or raise the limit, then run again.")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

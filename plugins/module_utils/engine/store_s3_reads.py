@@ -141,7 +141,9 @@ class _Wire:
         """The answer (botocore's AWSResponse), if it is a good one; botocore's errors otherwise."""
         from botocore.exceptions import ClientError, HTTPClientError, SSLError
 
-        for attempt in range(1, _ATTEMPTS + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 answer = self._once(key, dict(query or {}), dict(headers or {}), stream)
             except SSLError:
@@ -158,7 +160,6 @@ class _Wire:
                     told: t.Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": answer.status_code}}
                     raise ClientError(told, "GetObject" if key else "ListObjectsV2")
             time.sleep(random.random() * min(2 ** (attempt - 1), _LONGEST_WAIT))
-        raise AssertionError("unreachable")
 
     def _once(self, key: str, query: dict[str, str], headers: dict[str, str], stream: bool) -> t.Any:
         url = self._url + quote(key, safe="/~")

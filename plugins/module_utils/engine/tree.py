@@ -23,6 +23,7 @@ from .errors import Damaged, LifeboatError
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PART = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_COPIED = 1 << 26  # bytes that the kernel copies before it is told that something moves
 _OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -34,10 +35,11 @@ class Attributes(t.NamedTuple):
 
 
 class Tree:
-    """The tree at ``destination``, whose parent exists. Paths are relative to it; the empty path is itself."""
+    """The tree at ``destination``, whose parent exists. Paths are relative to it; the empty path is itself. ``alive`` is told
+    whenever something was written."""
 
-    def __init__(self, destination: str) -> None:
-        self.destination = destination
+    def __init__(self, destination: str, alive: t.Callable[[], None] = lambda: None) -> None:
+        self.destination, self._alive = destination, alive
         top, name = os.path.split(os.fsencode(destination))
         self._name = name
         self._fds = [os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
@@ -63,6 +65,7 @@ class Tree:
             _set(file, attributes)
         finally:
             os.close(file)
+        self._alive()
 
     def write_part(self, path: bytes, part: int, data: bytes) -> None:
         """Part ``part`` (from 1) of a file that is cut; parts may come from several processes, in any order."""
@@ -72,6 +75,7 @@ class Tree:
             self._part = path, os.open(name, _PART, 0o600, dir_fd=folder)
         if data and os.pwrite(self._part[1], data, (part - 1) * PIECE) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._alive()
 
     def end_parts(self, path: bytes, attributes: Attributes) -> None:
         """No more parts of ``path`` come, from no process."""
@@ -89,11 +93,11 @@ class Tree:
         try:
             version = make(os.fstat(old).st_size)
             if stays(version):
-                return _assemble(version, None, deltas.descriptor, old)
+                return _assemble(version, None, deltas.descriptor, old, self._alive)
             temporary = b".lifeboat-" + secrets.token_hex(16).encode()
             new = os.open(temporary, _NEW, 0o600, dir_fd=folder)
             try:
-                size = _assemble(version, old, deltas.descriptor, new)
+                size = _assemble(version, old, deltas.descriptor, new, self._alive)
                 os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
                 os.unlink(temporary, dir_fd=folder)
@@ -108,6 +112,7 @@ class Tree:
 
     def add(self, entry: Entry, path: bytes) -> None:
         """A link, FIFO or device: only when all files are written."""
+        self._alive()
         folder, name = self._parent(path)
         mode, uid, gid = entry.owner
         if entry.type == "link":
@@ -129,6 +134,7 @@ class Tree:
 
     def finish_folder(self, path: bytes, attributes: Attributes) -> None:
         """Set a folder's attributes: when nothing more is put in it, and those in it are finished."""
+        self._alive()
         _set(self._open(path), attributes)
 
     # --- within -------------------------------------------------------------------------------------------------------
@@ -212,7 +218,7 @@ def stays(version: list[Segment]) -> bool:
     return True
 
 
-def _assemble(version: list[Segment], base: int | None, deltas: int, new: int) -> int:
+def _assemble(version: list[Segment], base: int | None, deltas: int, new: int, alive: t.Callable[[], None]) -> int:
     """Write a version, copied from file to file within the kernel. Without ``base``, ``new`` is the base itself."""
     size = 0
     for segment in version:
@@ -221,10 +227,11 @@ def _assemble(version: list[Segment], base: int | None, deltas: int, new: int) -
             os.lseek(new, size, os.SEEK_SET)
             at, end = segment.start, segment.start + segment.length
             while at < end:
-                done = os.sendfile(new, source, at, end - at)
+                done = os.sendfile(new, source, at, min(end - at, _COPIED))
                 if not done:
                     raise Damaged("a delta in it copies what is not there")
                 at += done
+                alive()
         size += segment.length
     os.ftruncate(new, size)
     return size

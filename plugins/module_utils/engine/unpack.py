@@ -43,6 +43,11 @@ class Choice:
     prefix: bytes = b""
     selected: t.Callable[[bytes], bool] | None = None
 
+    def behind(self, key: bytes) -> bool:
+        """Whether all that is restored comes before the path with this key of :func:`.manifest.order`."""
+        mine = order(self.prefix)
+        return bool(mine) and key > mine and not key.startswith(mine + b"\0")
+
     def inside(self, path: bytes) -> bytes | None:
         """The path relative to the destination, or None if it lies elsewhere."""
         if not self.prefix:
@@ -58,12 +63,14 @@ class Choice:
 @dataclass
 class Summary:
     """What a volume held and what is left to do. ``first`` and ``last`` are (path, kind, part), ``open`` tells that the
-    last goes on in the next volume; ``loose`` are cut files that are written, but have no attributes yet; ``based``
-    those whose base was found, of which those in ``patch`` are written but for their deltas."""
+    last goes on in the next volume, ``behind`` that all that is restored came before the last, where reading has stopped;
+    ``loose`` are cut files that are written, but have no attributes yet; ``based`` those whose base was found, of which
+    those in ``patch`` are written but for their deltas."""
 
     first: tuple[bytes, str, int] | None = None
     last: tuple[bytes, str, int] | None = None
     open: bool = False
+    behind: bool = False
     files: int = 0
     size: int = 0
     others: list[tuple[bytes, Entry]] = field(default_factory=list)
@@ -85,13 +92,13 @@ def check_step(last: tuple[bytes, str, int] | None, open_: bool, entry: tuple[by
 
 
 def unpacked(unpacker: Unpacker, plain: Plain, number: int) -> Summary:
-    """Unpack the volume that ``plain`` reads, to its sound end."""
+    """Unpack the volume that ``plain`` reads, to its sound end, or as far as anything in it is restored."""
     try:
         summary = unpacker.volume(entries(plain.read), number)
     except Damaged:
         plain.finish()  # when gpg has failed, its own reason is the better one
         raise
-    plain.finish()
+    plain.skip() if summary.behind else plain.finish()
     return summary
 
 
@@ -130,6 +137,9 @@ class Unpacker:
             inside = self._choice.inside(path)
             if inside is not None:
                 self._take(inside, entry, open_)
+            elif self._choice.behind(now):
+                self.summary.behind = True
+                break
         self.summary.last, self.summary.open = last, open_
         return self.summary
 

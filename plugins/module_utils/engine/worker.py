@@ -19,9 +19,9 @@ from .unpack import Choice, Pending, Plan, Summary, Unpacker
 class Worker:
     """Tasks: ``begin``, then of the full ``batch`` in any order, ``patch`` of files, ``folders``."""
 
-    def __init__(self, destination: str, choice: Choice, slots: Slots) -> None:
+    def __init__(self, destination: str, choice: Choice, slots: Slots, alive: t.Callable[[], None]) -> None:
         self._destination, self._choice, self._slots = destination, choice, slots
-        self._tree = Tree(destination)
+        self._tree = Tree(destination, alive)
         self._deltas: DeltaSpool | None = None
 
     def close(self) -> None:

@@ -48,8 +48,17 @@ def fast_restore(
     origin = Origin(location, pair.private.encode() if history.key else None)
     spool = history.root / "spool"
     spool.mkdir(exist_ok=True)
-    counted = fast.read(origin, chain, chain.sets[number], str(destination), spool=str(spool), **values)
+    told = {"files": 0, "size": 0, "volumes": 0}
+
+    def progress(**done: int) -> None:
+        for key, count in done.items():
+            told[key] += count
+
+    point = chain.sets[number]
+    counted = fast.read(origin, chain, point, str(destination), spool=str(spool), progress=progress, **values)
     assert list(spool.iterdir()) == []
+    assert (told["files"], told["size"]) == counted
+    assert "path" in values or told["volumes"] == sum(len(item.volumes) for item in chain.sets[: number + 1])
     return counted, look(destination)
 
 
