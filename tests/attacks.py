@@ -16,6 +16,16 @@ RESULTS = TOP / ".cache" / "isolation" / "results.json"
 PAGE = TOP / "docs" / "attacks.md"
 Attempt = dict[str, t.Any]
 
+# who made the same call with success, as the page says it
+CAN = {
+    "self": "the node itself can, on what is its own",
+    "neighbour": "the neighbour can",
+    "restorer": "the restorer can",
+    "evidence": "evidence can",
+    "pruner": "the pruner can",
+    "minter": "the minter can",
+}
+
 HEAD = """\
 <!-- Made by scripts/attacks from the results of molecule/isolation: do not edit. -->
 # What root on a node can do to the store
@@ -31,6 +41,8 @@ would pass as well, so beside each stands who made the same call with success in
 on what is the neighbour's, or the power that may. Harmless means that the store took it, and a check afterwards showed why it does not
 matter. After all of it a prune ran, and every node's history from before the attack, the attacker's own included, was restored and
 compared file by file. The neighbour is called node10: its name begins with the attacker's, node1.
+
+This store, with STS switched on, also says AccessDenied of a signature that does not fit, which is what "Presigned addresses" meet.
 
 What a node keeps is the power over its *future*: it can back up nothing, or garbage, from now on. Drills and the status tell.
 """
@@ -66,7 +78,7 @@ def row(attempt: Attempt, result: t.Mapping[str, t.Any]) -> str:
     if "harmless" in attempt:
         said, beside = "taken", f"harmless: {attempt['harmless']}"
     else:
-        said, beside = f"`{result['said']}`", f"{result['control']} can"
+        said, beside = f"`{result['said']}`", CAN[result["control"]]
         if "why" in attempt:
             beside += f"; {attempt['why']}"
     return f"| {attempt['id']} | {attempt['what']} | {said} | {beside} |"
