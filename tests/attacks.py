@@ -44,7 +44,9 @@ compared file by file. The neighbour is called node10: its name begins with the 
 
 This store, with STS switched on, also says AccessDenied of a signature that does not fit, which is what "Presigned addresses" meet.
 
-What a node keeps is the power over its *future*: it can back up nothing, or garbage, from now on. Drills and the status tell.
+What a node keeps is the power over its *future*: it can back up nothing, or good-looking garbage, from now on. Drills and the status
+tell. Garbage every night pushes the real history out when `keep_days` are over, all but the newest chain that passed a drill
+([retention.md](retention.md)): until then there is time to repair it (`playbooks/repair.yml`).
 """
 
 

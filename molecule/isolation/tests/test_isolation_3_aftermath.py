@@ -111,12 +111,12 @@ def test_status_names_the_attacker_and_no_one_else(status: dict[str, str]) -> No
     assert "tampered" in status[siege.SELF] or "damaged" in status[siege.SELF]
 
 
-def test_months_later_and_without_days_to_keep_the_lies_still_push_nothing_out(world: Any, attack: Any) -> None:
+def test_two_months_later_the_lies_have_pushed_nothing_out(world: Any, attack: Any) -> None:
     """The prune above ran minutes after the attack, when nothing may go anyway. So once more, only looking, as if it were two months
-    later and as if nothing but the newest chain were promised. The control: a node with more chains loses older ones then."""
-    policy = Policy()
-    object.__setattr__(policy, "keep_days", 1e-6)
-    asked = [fleet_prune.Asked(node, {"site": policy}) for node in ("node1", "node2")]
+    later. The control: where no days are promised, older chains of a node that has several go then."""
+    hasty = Policy()
+    object.__setattr__(hasty, "keep_days", 1e-6)
+    asked = [fleet_prune.Asked("node1", {"site": Policy()}), fleet_prune.Asked("node2", {"site": hasty})]
     later = now() + timedelta(days=60)
     mine, control = fleet_prune.run(open_store(siege.place("pruner")), asked, later, check=True)
     assert (mine.failure, control.failure) == (None, None)
