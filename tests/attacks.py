@@ -16,6 +16,16 @@ RESULTS = TOP / ".cache" / "isolation" / "results.json"
 PAGE = TOP / "docs" / "attacks.md"
 Attempt = dict[str, t.Any]
 
+# who made the same call with success, as the page says it
+CAN = {
+    "self": "the node itself can, on what is its own",
+    "neighbour": "the neighbour can",
+    "restorer": "the restorer can",
+    "evidence": "evidence can",
+    "pruner": "the pruner can",
+    "minter": "the minter can",
+}
+
 HEAD = """\
 <!-- Made by scripts/attacks from the results of molecule/isolation: do not edit. -->
 # What root on a node can do to the store
@@ -32,7 +42,11 @@ on what is the neighbour's, or the power that may. Harmless means that the store
 matter. After all of it a prune ran, and every node's history from before the attack, the attacker's own included, was restored and
 compared file by file. The neighbour is called node10: its name begins with the attacker's, node1.
 
-What a node keeps is the power over its *future*: it can back up nothing, or garbage, from now on. Drills and the status tell.
+This store, with STS switched on, also says AccessDenied of a signature that does not fit, which is what "Presigned addresses" meet.
+
+What a node keeps is the power over its *future*: it can back up nothing, or good-looking garbage, from now on. Drills and the status
+tell. Garbage every night pushes the real history out when `keep_days` are over, all but the newest chain that passed a drill
+([retention.md](retention.md)): until then there is time to repair it (`playbooks/repair.yml`).
 """
 
 
@@ -66,7 +80,7 @@ def row(attempt: Attempt, result: t.Mapping[str, t.Any]) -> str:
     if "harmless" in attempt:
         said, beside = "taken", f"harmless: {attempt['harmless']}"
     else:
-        said, beside = f"`{result['said']}`", f"{result['control']} can"
+        said, beside = f"`{result['said']}`", CAN[result["control"]]
         if "why" in attempt:
             beside += f"; {attempt['why']}"
     return f"| {attempt['id']} | {attempt['what']} | {said} | {beside} |"

@@ -90,7 +90,10 @@ class Fleet:
     def run(self, command: list[str]) -> Run:
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LIFEBOAT_LAB": STATE.name}
         environment["ANSIBLE_CONFIG"] = str(TOP / "ansible.cfg")
-        done = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, timeout=900)
+        # no stdin: several at a time would share it, and ssh makes it non-blocking, which Ansible refuses
+        done = subprocess.run(
+            command, cwd=TOP, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900
+        )
         return Run(done.returncode, done.stdout + done.stderr)
 
     def look(self, host: str, folder: str) -> dict[str, list[Any]]:

@@ -27,7 +27,7 @@ options:
     description:
       - The controller's folder with C(restorer.ini) and C(drill.key.asc).
       - Not needed if both O(credentials) and O(recovery_key) are given, as after the loss of the controller.
-    type: path
+    type: str
     default: ''
   recovery_key:
     description: Private recovery key (a file) to use instead of the drill key. Empty means the drill key.

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests import attacks, siege
+
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import fleet_prune
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.retention import Policy
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import open_store
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.times import now
 
 LONG = bool(os.environ.get("LIFEBOAT_LONG"))
 TAKEN = {name: attempt["shown"] for name, attempt in attacks.attempts().items() if "harmless" in attempt}
@@ -103,6 +109,22 @@ def test_harmless(request: pytest.FixtureRequest, name: str) -> None:
 def test_status_names_the_attacker_and_no_one_else(status: dict[str, str]) -> None:
     assert {node for node, line in status.items() if "ok" not in line.split()} == {siege.SELF}
     assert "tampered" in status[siege.SELF] or "damaged" in status[siege.SELF]
+
+
+def test_two_months_later_the_lies_have_pushed_nothing_out(world: Any, attack: Any) -> None:
+    """The prune above ran minutes after the attack, when nothing may go anyway. So once more, only looking, as if it were two months
+    later. The control: where no days are promised, older chains of a node that has several go then."""
+    hasty = Policy()
+    object.__setattr__(hasty, "keep_days", 1e-6)
+    asked = [fleet_prune.Asked("node1", {"site": Policy()}), fleet_prune.Asked("node2", {"site": hasty})]
+    later = now() + timedelta(days=60)
+    mine, control = fleet_prune.run(open_store(siege.place("pruner")), asked, later, check=True)
+    assert (mine.failure, control.failure) == (None, None)
+    real = min(world.truth["node1"])
+    assert [row["action"] for row in mine.plan if row["chain"] == real] == ["keep"]
+    assert real not in {row["chain"] for row in mine.dropped}
+    assert control.dropped
+    assert any("2030" in text for text in mine.alarms)
 
 
 def test_every_history_from_before_comes_back(world: Any, attack: Any, pruned: Any) -> None:
