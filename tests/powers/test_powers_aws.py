@@ -19,7 +19,7 @@ import typing as t
 from dataclasses import replace
 
 import pytest
-from tests.powers.matrix import CASES, Case, Fleet, many, outcome
+from tests.powers.matrix import CASES, Case, Fleet, many
 from tests.powers.promises import (  # noqa: F401 (pytest runs what it finds here)
     test_a_clone_is_refused_and_gets_nothing,
     test_a_key_that_may_do_more_does_not_prove_itself,
@@ -159,23 +159,3 @@ def test_a_minter_without_the_right_is_told(powers: Fleet) -> None:
     admin = AwsIam(powers.place("node1"), powers.name)
     with pytest.raises(LifeboatError, match=r"cannot make user .* AccessDenied"):
         admin.create_user("lifeboat_x_node_y", "x")
-
-
-def test_a_node_that_writes_once_overwrites_nothing(powers: Fleet) -> None:
-    powers.enrol("once")
-    wanted = replace(powers.wanted["once"], write_once=True)
-    powers.admin(wanted).put_policy(wanted.user, "lifeboat", wanted.policy)
-    client = powers.client("once")
-    name = {"Bucket": powers.name, "Key": "nodes/once/repo/www/x"}
-    assert outcome(lambda: client.put_object(**name, Body=b"1")) == "AccessDenied"
-    assert outcome(lambda: client.put_object(**name, Body=b"1", IfNoneMatch="*")) == "done"
-    assert outcome(lambda: client.put_object(**name, Body=b"2", IfNoneMatch="*")) == "PreconditionFailed"
-    # what a crash left is hidden first
-    assert outcome(lambda: client.delete_object(**name)) == "done"
-    assert outcome(lambda: client.put_object(**name, Body=b"2", IfNoneMatch="*")) == "done"
-    name["Key"] += "-large"
-    upload = client.create_multipart_upload(**name)["UploadId"]
-    part = client.upload_part(**name, UploadId=upload, PartNumber=1, Body=b"1")["ETag"]
-    whole = {"UploadId": upload, "MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": part}]}}
-    assert outcome(lambda: client.complete_multipart_upload(**name, **whole)) == "AccessDenied"
-    assert outcome(lambda: client.complete_multipart_upload(**name, **whole, IfNoneMatch="*")) == "done"
