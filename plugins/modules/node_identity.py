@@ -53,6 +53,12 @@ options:
       - What an interrupted rotation left behind is removed by the next call of either kind.
     type: bool
     default: false
+  write_once:
+    description:
+      - The node's policy refuses every upload that could write over an object. For stores that enforce the condition
+        C(s3:if-none-match), as AWS documents it. V(ceph_rgw) takes no notice of it, so this is refused there.
+    type: bool
+    default: false
 requirements:
   - gnupg 2.2 or newer
 notes:
@@ -131,6 +137,7 @@ def desk(params: dict[str, t.Any], check: bool) -> enrol.Desk:
     """What the enrolment works with. In check mode bucket, restorer and drill key may still be missing."""
     place = location(params["store"], params["minter_credentials"])
     name = params["store"]["bucket"]
+    providers.check_write_once(params["provider"], params["write_once"])
     admin = users(params, Wanted(name, "node", params["node_id"]))
     recovery = read_key_file(params["recovery_public_key"])
     restorer = os.path.join(params["controller_dir"], "restorer.ini")
@@ -148,7 +155,7 @@ def desk(params: dict[str, t.Any], check: bool) -> enrol.Desk:
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     """Arguments in, result out."""
     params = module.params
-    node = enrol.Node(params["node_id"], params["machine"], params["access_key"] or None)
+    node = enrol.Node(params["node_id"], params["machine"], params["access_key"] or None, params["write_once"])
     place = desk(params, module.check_mode)
     enrolled = enrol.enrol(place, node, times.now(), rotate=params["rotate"], check=module.check_mode)
     result = {
@@ -176,6 +183,7 @@ def main() -> t.NoReturn:
         controller_dir={"type": "path", "required": True},
         recovery_public_key={"type": "path", "required": True, "no_log": False},
         rotate={"type": "bool", "default": False},
+        write_once={"type": "bool", "default": False},
     )
     run(AnsibleModule(argument_spec=options, supports_check_mode=True), work)
 

@@ -258,7 +258,7 @@ class _Run:
                 data = self.ring.encrypt(data, [self.profile.fingerprint])
             else:
                 name = name.removesuffix(".gpg")
-            store.write(name, data)
+            store.write(name, data, if_absent=True)
             done = replace(done, witness=name)
         done = replace(done, seconds=_since(started))
         self._publish(store, done, started)
@@ -287,7 +287,8 @@ class _Run:
 
     def _publish(self, store: ObjectStore, entry: Record, started: datetime) -> None:
         if not self.profile.bare:
-            store.write(record.name(self.profile.records, started, "backup"), record.dump(entry))
+            name = record.name(self.profile.records, started, "backup")
+            store.write(name, record.dump(entry), if_absent=True)
 
 
 def _made(before: chains.Collection, after: chains.Collection) -> chains.BackupSet | None:

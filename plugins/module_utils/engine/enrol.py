@@ -34,11 +34,13 @@ class Desk:
 
 @dataclass(frozen=True)
 class Node:
-    """A node that asks: its id, its machine (:func:`.ledger.machine_hash`), and the access key id it has installed."""
+    """A node that asks: its id, its machine (:func:`.ledger.machine_hash`), the access key id it has installed, and whether
+    its policy lets it write over nothing."""
 
     node_id: str
     machine: str
     access_key: str | None
+    write_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def enrol(desk: Desk, node: Node, now: datetime, *, rotate: bool = False, check:
     check_node_id(node.node_id)
     if len(node.machine) != 64:
         raise Refused(f"node '{node.node_id}' has no machine-id: run systemd-machine-id-setup on it.")
-    wanted = Wanted(desk.bucket, "node", node.node_id)
+    wanted = Wanted(desk.bucket, "node", node.node_id, node.write_once)
     claims = ledger.read_all(desk.minter, "identity", node.node_id) if desk.minter else []
     ledger.check_machine(claims, node.node_id, node.machine)
     if desk.minter:

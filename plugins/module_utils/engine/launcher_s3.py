@@ -13,10 +13,13 @@ import tempfile
 import typing as t
 
 import boto3
+import launcher_once
+from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.config import Config
 from duplicity import config, log, tempdir
 from duplicity.backends.s3_boto3_backend import S3Boto3Backend
+from duplicity.errors import BackendException
 from duplicity.manifest import Manifest
 
 _VOLUME = re.compile(r"\.vol\d+\.difftar")
@@ -101,6 +104,7 @@ class StrictS3Backend(S3Boto3Backend):
 
     def reset_connection(self) -> None:
         self.s3 = boto3.resource("s3", **self._store())
+        launcher_once.ask(self.s3.meta.client)
         self.bucket = self.s3.Bucket(self.bucket_name)
 
     def _store(self) -> dict[str, t.Any]:
@@ -160,8 +164,33 @@ class StrictS3Backend(S3Boto3Backend):
             os.close(descriptor)
 
     def _upload(self, path: str, name: str) -> None:
+        """Upload, and write over nothing where the store helps. What is there and equal is ours, of a run that broke off or
+        whose answer was lost; what differs and belongs to no whole set is what a crash left, and is hidden first."""
         if not self.s3:
             self.reset_connection()
+        try:
+            self._send(path, name)
+        except S3UploadFailedError as error:
+            said = launcher_once.code(error)
+            if said == launcher_once.UNKNOWN:
+                launcher_once.ask_no_more(self.s3.meta.client)
+            elif said != launcher_once.REFUSED:
+                raise
+            elif launcher_once.holds(self.s3.Object(self.bucket_name, self.key_prefix + name), path):
+                return
+            else:
+                self._hide_leftover(name)
+            self._send(path, name)
+
+    def _hide_leftover(self, name: str) -> None:
+        manifest = self.key_prefix + launcher_once.manifest_of(name)
+        if list(self.bucket.objects.filter(Prefix=manifest).limit(1)):
+            raise BackendException(
+                f"{name} belongs to a backup that is whole, and is not written over: find out who wrote it."
+            )
+        self.s3.Object(self.bucket_name, self.key_prefix + name).delete()
+
+    def _send(self, path: str, name: str) -> None:
         how = json.loads(os.environ.get("LIFEBOAT_UPLOAD", "{}"))
         extra = dict(how.get("extra", {}))
         if how.get("storage_class") and _VOLUME.search(name):

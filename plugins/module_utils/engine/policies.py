@@ -199,56 +199,50 @@ def pruner_policy(bucket: str) -> Document:
     )
 
 
+_USERS_CHANGES = (
+    "iam:CreateUser",  # one per identity
+    "iam:DeleteUser",  # retire
+    "iam:CreateAccessKey",
+    "iam:DeleteAccessKey",  # rotate, retire
+    "iam:PutUserPolicy",
+    "iam:DeleteUserPolicy",
+)
+_USERS_LOOKS = (
+    "iam:GetUser",  # whether a user of that name is ours
+    "iam:ListAccessKeys",
+    "iam:GetUserPolicy",  # whether it is what it should be
+    "iam:ListUserPolicies",  # retire: a user who has any cannot be deleted
+)
+_BUCKETS_CARE = (
+    "s3:CreateBucket",
+    "s3:ListBucket",  # whether it is there; escrow, ledger
+    "s3:ListBucketVersions",  # retire: what goes, and whether it is gone
+    "s3:GetBucketVersioning",
+    "s3:PutBucketVersioning",
+    "s3:GetBucketPublicAccessBlock",
+    "s3:PutBucketPublicAccessBlock",
+    "s3:GetBucketPolicy",  # TLS only; statements of others stay
+    "s3:PutBucketPolicy",
+    "s3:DeleteBucketPolicy",
+    "s3:GetBucketObjectLockConfiguration",
+    "s3:PutBucketObjectLockConfiguration",
+    "s3:GetEncryptionConfiguration",
+    "s3:PutEncryptionConfiguration",
+    "s3:GetLifecycleConfiguration",
+    "s3:PutLifecycleConfiguration",
+)
+
+
 def minter_policy(bucket: str) -> Document:
     """What the minter needs on AWS, for its operator to give: users under our path, the bucket's settings, escrow, ledger,
     and the deletion of what a retired node stored. What it may not do itself, a user that it makes could: guard it."""
     users = f"arn:aws:iam::*:user/lifeboat/{check_bucket(bucket)}/*"
+    # AWS judges a question about a user who is not there yet by a name without a path
+    pathless = "arn:aws:iam::*:user/lifeboat_*"
     return _document(
-        {
-            "Effect": "Allow",
-            "Action": [
-                "iam:CreateUser",  # one per identity
-                "iam:DeleteUser",  # retire
-                "iam:CreateAccessKey",
-                "iam:DeleteAccessKey",  # rotate, retire
-                "iam:PutUserPolicy",
-                "iam:DeleteUserPolicy",
-            ],
-            "Resource": [users],
-        },
-        {
-            "Effect": "Allow",
-            "Action": [
-                "iam:GetUser",  # whether a user of that name is ours
-                "iam:ListAccessKeys",
-                "iam:GetUserPolicy",  # whether it is what it should be
-                "iam:ListUserPolicies",  # retire: a user who has any cannot be deleted
-            ],
-            # AWS judges a question about a user who is not there yet by a name without a path
-            "Resource": [users, "arn:aws:iam::*:user/lifeboat_*"],
-        },
-        {
-            "Effect": "Allow",
-            "Action": [
-                "s3:CreateBucket",
-                "s3:ListBucket",  # whether it is there; escrow, ledger
-                "s3:ListBucketVersions",  # retire: what goes, and whether it is gone
-                "s3:GetBucketVersioning",
-                "s3:PutBucketVersioning",
-                "s3:GetBucketPublicAccessBlock",
-                "s3:PutBucketPublicAccessBlock",
-                "s3:GetBucketPolicy",  # TLS only; statements of others stay
-                "s3:PutBucketPolicy",
-                "s3:DeleteBucketPolicy",
-                "s3:GetBucketObjectLockConfiguration",
-                "s3:PutBucketObjectLockConfiguration",
-                "s3:GetEncryptionConfiguration",
-                "s3:PutEncryptionConfiguration",
-                "s3:GetLifecycleConfiguration",
-                "s3:PutLifecycleConfiguration",
-            ],
-            "Resource": [_arn(bucket)],
-        },
+        {"Effect": "Allow", "Action": list(_USERS_CHANGES), "Resource": [users]},
+        {"Effect": "Allow", "Action": list(_USERS_LOOKS), "Resource": [users, pathless]},
+        {"Effect": "Allow", "Action": list(_BUCKETS_CARE), "Resource": [_arn(bucket)]},
         {
             "Effect": "Allow",
             "Action": ["s3:GetObject", "s3:PutObject"],  # private halves in escrow, who is who in the ledger

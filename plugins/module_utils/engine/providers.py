@@ -29,6 +29,15 @@ def user_admin(provider: str, location: Location, wanted: Wanted, keys_dir: str 
     raise Refused(f"identity provider '{provider}' is unknown: use {', '.join(PROVIDERS)}.")
 
 
+def check_write_once(provider: str, write_once: bool) -> None:
+    """Refuse a policy that this provider's store would take and not enforce (see docs/security.md)."""
+    if write_once and provider == "ceph_rgw":
+        raise Refused(
+            "Ceph RGW takes no notice of s3:if-none-match in a policy, so nodes there could write over objects all the same: "
+            "unset lifeboat_write_once. Overwrites are found by playbooks/status.yml."
+        )
+
+
 def prover(admin: UserAdmin, location: Location) -> Prove:
     """What shows that a new key of this provider works, and does no more than it should."""
     return functools.partial(probe.prove, location, settles=admin.settles)

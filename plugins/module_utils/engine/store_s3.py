@@ -151,6 +151,13 @@ class S3Store:
         try:
             answer = self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data, **more)
         except (BotoCoreError, ClientError) as error:
+            code = getattr(error, "response", {}).get("Error", {}).get("Code")
+            if if_absent and code == "NotImplemented":  # a store that knows no such condition
+                return self.write(name, data)
+            if if_absent and code == "PreconditionFailed" and self.read(name) == data:
+                return self.stat(name) or StoredObject(
+                    name, len(data), datetime.now(timezone.utc)
+                )  # an answer was lost
             raise self._failure(f"write {self.prefix + name!r}", error) from error
         now = datetime.now(timezone.utc)
         return StoredObject(name, len(data), now, _etag(answer), answer.get("VersionId"))

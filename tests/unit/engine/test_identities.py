@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import identities, policies
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import identities, policies, providers
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.identities import Wanted
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.users import Key
@@ -235,3 +235,12 @@ def test_revoked_is_gone_and_again_is_nothing() -> None:
 
 def test_a_key_does_not_show_its_secret() -> None:
     assert "hidden" not in repr(Key("ID", "hidden"))
+
+
+def test_write_once_is_only_said_where_it_holds() -> None:
+    providers.check_write_once("ceph_rgw", False)
+    providers.check_write_once("aws_iam", True)
+    with pytest.raises(Refused, match="takes no notice"):
+        providers.check_write_once("ceph_rgw", True)
+    assert "s3:if-none-match" in str(Wanted("fleet", "node", "node1", write_once=True).policy)
+    assert "s3:if-none-match" not in str(NODE.policy)

@@ -141,6 +141,7 @@ from duplicity import backend, config
 config.s3_region_name, config.s3_endpoint_url, config.s3_unencrypted_connection = "eu-1", "https://store.invalid", False
 asked = []
 class Client:
+    meta = types.SimpleNamespace(events=types.SimpleNamespace(register=lambda *event: None))
     def head_object(self, **where):
         asked.append(where)
         return {"ContentLength": 3, "VersionId": "v1"}
