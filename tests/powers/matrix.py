@@ -75,7 +75,11 @@ class Fleet:
         return replace(self.minter, credentials_file=self.file(who))
 
     def store(self, who: str) -> S3Store:
-        return S3Store(self.place(who))
+        made = S3Store(self.place(who))
+        assert made.client, (
+            "it reads its key when it is first used: here, so that a later key in the file changes nothing"
+        )
+        return made
 
     def client(self, who: str) -> t.Any:
         if who not in self.clients:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import secrets
 import typing as t
 from dataclasses import replace
 
@@ -130,41 +131,42 @@ def test_half_a_request_changes_nothing(
 
 def test_a_node_leaves_for_ever(fleet: t.Any, keys: Keys) -> None:
     """node3 joins once more under another id, which leaves; node3 itself stays."""
-    leaver = {"target": "node3", "lifeboat_node_id": "leaver"}
+    name = f"leaver-{secrets.token_hex(4)}"  # an id is never used again, in the next run of this test neither
+    leaver = {"target": "node3", "lifeboat_node_id": name}
     try:
         for playbook in ("rollout.yml", "backup.yml"):
             run = fleet.play(playbook, **leaver)
             assert run.rc == 0, run.out
         key = keys.of_node("node3")
-        assert keys.lists(key, "nodes/leaver/")
-        stored = sum(1 for _version in keys.minter.list_versions("nodes/leaver/"))
+        assert keys.lists(key, f"nodes/{name}/")
+        stored = sum(1 for _version in keys.minter.list_versions(f"nodes/{name}/"))
         others = [item.name for item in keys.minter.list("nodes/node3/")]
         assert stored > 3
 
         kept = fleet.play("retire.yml", backups="keep", confirm="yes", **leaver)
         assert kept.rc == 0, kept.out
         assert f"Still there: {stored} versions" in " ".join(kept.out.split())
-        assert not keys.lists(key, "nodes/leaver/")
+        assert not keys.lists(key, f"nodes/{name}/")
         assert fleet.on("node3", "sudo test -e /etc/lifeboat/store.ini || echo gone").strip() == "gone"
 
         again = fleet.play("rollout.yml", **leaver)
         assert again.rc != 0
         assert "an id is never used again: give this node another one" in " ".join(again.out.split())
 
-        told = fleet.play("retire.yml", "--check", ids="leaver", backups="drop")
+        told = fleet.play("retire.yml", "--check", ids=name, backups="drop")
         assert f"delete {stored} versions" in " ".join(told.out.split()), told.out
-        assert sum(1 for _version in keys.minter.list_versions("nodes/leaver/")) == stored
-        dropped = fleet.play("retire.yml", ids="leaver", backups="drop", confirm="yes")
+        assert sum(1 for _version in keys.minter.list_versions(f"nodes/{name}/")) == stored
+        dropped = fleet.play("retire.yml", ids=name, backups="drop", confirm="yes")
         assert dropped.rc == 0, dropped.out
-        for prefix in ("nodes/leaver/", "escrow/leaver/"):
+        for prefix in (f"nodes/{name}/", f"escrow/{name}/"):
             assert list(keys.minter.list_versions(prefix)) == []
         assert [item.name for item in keys.minter.list("nodes/node3/")] == others
-        entries = {entry["action"]: entry["versions"] for entry in ledger.read_all(keys.minter, "retire", "leaver")}
+        entries = {entry["action"]: entry["versions"] for entry in ledger.read_all(keys.minter, "retire", name)}
         assert entries == {"revoked": 0, "dropping": stored, "dropped": stored}
 
-        nothing = fleet.play("retire.yml", ids="leaver", backups="drop", confirm="yes")
+        nothing = fleet.play("retire.yml", ids=name, backups="drop", confirm="yes")
         assert nothing.rc == 0
-        assert "leaver: nothing to do" in " ".join(nothing.out.split())
+        assert f"{name}: nothing to do" in " ".join(nothing.out.split())
     finally:
         back = fleet.play("rollout.yml", target="node3")
     assert back.rc == 0, back.out
