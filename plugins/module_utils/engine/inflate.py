@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import bz2
 import typing as t
-import zlib
 
 from .errors import Damaged
 
 try:
-    from isal import isal_zlib as _fastest
+    from isal.isal_zlib import IsalError as _Error
+    from isal.isal_zlib import decompressobj
 except ImportError:
-    _fastest = zlib
+    from zlib import decompressobj
+    from zlib import error as _Error
 
 Read = t.Callable[[int], bytes]
 
 ZLIB, DEFLATE, GZIP = 15, -15, 31  # the window bits by which zlib tells the forms apart
 _PACKED = 1 << 17  # bytes taken at once: few enough that one step mostly unpacks them all
-_ERRORS = (zlib.error, _fastest.error)
 
 
 class Inflated:
@@ -30,7 +30,7 @@ class Inflated:
 
     def __init__(self, read: Read, form: int, what: str) -> None:
         self._packed, self._what = read, what
-        self._inflate: t.Any = _fastest.decompressobj(wbits=form)
+        self._inflate: t.Any = decompressobj(wbits=form)
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes, none at the end."""
@@ -42,7 +42,7 @@ class Inflated:
                     raise Damaged(f"its {self._what} form is cut short")
                 if plain := inflate.decompress(packed, size):
                     return t.cast(bytes, plain)
-        except _ERRORS:
+        except _Error:
             raise Damaged(f"its {self._what} form is damaged") from None
         return b""
 
@@ -63,9 +63,11 @@ class Bunzipped:
         unzip = self._unzip
         try:
             while not unzip.eof:
-                packed = self._packed(_PACKED) if unzip.needs_input else b""
-                if unzip.needs_input and not packed:
-                    raise Damaged("its bzip2 form is cut short")
+                packed = b""
+                if unzip.needs_input:  # pylint: disable=using-constant-test  # it takes the property for a function
+                    packed = self._packed(_PACKED)
+                    if not packed:
+                        raise Damaged("its bzip2 form is cut short")
                 if plain := unzip.decompress(packed, size):
                     return plain
         except OSError:
