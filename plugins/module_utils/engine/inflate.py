@@ -15,14 +15,14 @@ from .errors import Damaged
 
 try:
     from isal import isal_zlib as _fastest
+    from isal.isal_zlib import error as _Error
 except ImportError:
-    _fastest = zlib
+    _fastest, _Error = zlib, zlib.error
 
 Read = t.Callable[[int], bytes]
 
 ZLIB, DEFLATE, GZIP = 15, -15, 31  # the window bits by which zlib tells the forms apart
 _PACKED = 1 << 17  # bytes taken at once: few enough that one step mostly unpacks them all
-_ERRORS = (zlib.error, _fastest.error)
 
 
 class Inflated:
@@ -42,7 +42,7 @@ class Inflated:
                     raise Damaged(f"its {self._what} form is cut short")
                 if plain := inflate.decompress(packed, size):
                     return t.cast(bytes, plain)
-        except _ERRORS:
+        except _Error:
             raise Damaged(f"its {self._what} form is damaged") from None
         return b""
 
@@ -63,10 +63,13 @@ class Bunzipped:
         unzip = self._unzip
         try:
             while not unzip.eof:
-                packed = self._packed(_PACKED) if unzip.needs_input else b""
-                if unzip.needs_input and not packed:
-                    raise Damaged("its bzip2 form is cut short")
-                if plain := unzip.decompress(packed, size):
+                plain = unzip.decompress(b"", size)  # what the last step left over
+                if not plain and not unzip.eof:
+                    packed = self._packed(_PACKED)
+                    if not packed:
+                        raise Damaged("its bzip2 form is cut short")
+                    plain = unzip.decompress(packed, size)
+                if plain:
                     return plain
         except OSError:
             raise Damaged("its bzip2 form is damaged") from None
