@@ -208,16 +208,16 @@ def test_a_bucket_reads_writes_and_looks(bucket: tuple[store.S3Store, Stubber]) 
 
 def test_a_bucket_deletes_in_batches_and_tells_what_was_refused(bucket: tuple[store.S3Store, Stubber]) -> None:
     found, stub = bucket
-    names = [f"x{number}" for number in range(1002)]
+    names = [f"x{number}" for number in range(202)]
 
     def asked(part: list[str]) -> dict[str, t.Any]:
         return {"Bucket": "b", "Delete": {"Objects": [{"Key": f"nodes/n1/{name}"} for name in part], "Quiet": True}}
 
-    stub.add_response("delete_objects", {}, asked(names[:1000]))
-    error = {"Key": "nodes/n1/x1001", "Code": "AccessDenied", "Message": "no"}
-    stub.add_response("delete_objects", {"Errors": [error]}, asked(names[1000:]))
+    stub.add_response("delete_objects", {}, asked(names[:200]))
+    error = {"Key": "nodes/n1/x201", "Code": "AccessDenied", "Message": "no"}
+    stub.add_response("delete_objects", {"Errors": [error]}, asked(names[200:]))
     (refused,) = found.delete(names)
-    assert refused.startswith("cannot delete 'nodes/n1/x1001' in s3://b: the store answered AccessDenied; check that")
+    assert refused.startswith("cannot delete 'nodes/n1/x201' in s3://b: the store answered AccessDenied; check that")
     stub.add_client_error("delete_objects", "AccessDenied", http_status_code=403)
     (refused,) = found.delete(["y", "z"])
     assert refused.startswith(
