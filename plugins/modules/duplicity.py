@@ -265,14 +265,6 @@ EXAMPLES = r"""
     replace: true
   diff: true
 
-- name: Restore what an intruder has overwritten since Monday noon
-  lifeboat.fleet.duplicity:
-    operation: restore
-    target: s3://lifeboat/nodes/web1/repo/site
-    store: {credentials_file: /root/restorer.ini}
-    dest: /srv/www.restored
-    as_of: "2026-11-23T12:00:00Z"
-
 - name: Was anything changed since the last backup?
   lifeboat.fleet.duplicity:
     operation: verify
