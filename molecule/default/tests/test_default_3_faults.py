@@ -90,7 +90,7 @@ def test_flipped_byte_fails_that_restore_and_no_other(fleet: Any, bucket: Bucket
         bucket.write(volume, good)
     assert rc != 0
     assert report["verdict"] == "failed"
-    assert verdicts(report) == {"node1": "passed", "node2": "failed", "node3": "passed"}
+    assert verdicts(report) == {"node1": "passed", "node2": "failed", "node3": "passed"}, report
     (reason,) = (line["reason"] for line in report["restores"] if line["node"] == "node2")
     assert "does not match its recorded hash" in reason
 
