@@ -139,17 +139,17 @@ class _Wire:
         stream: bool = False,
     ) -> t.Any:
         """The answer (botocore's AWSResponse), if it is a good one; botocore's errors otherwise."""
-        from botocore.exceptions import ClientError, HTTPClientError, SSLError
+        from botocore import exceptions
 
+        # what botocore tries again: two families without a common base of their own
+        transient = (exceptions.ConnectionError, exceptions.HTTPClientError)
         attempt = 0
         while True:
             attempt += 1
             try:
                 answer = self._once(key, dict(query or {}), dict(headers or {}), stream)
-            except SSLError:
-                raise
-            except HTTPClientError:
-                if attempt == _ATTEMPTS:
+            except transient as error:
+                if attempt == _ATTEMPTS or "CERTIFICATE_VERIFY_FAILED" in str(error):
                     raise
             else:
                 if answer.status_code in (200, 206):
@@ -158,7 +158,7 @@ class _Wire:
                 again = answer.status_code in _AGAIN or code in ("SlowDown", "Throttling", "RequestTimeout")
                 if attempt == _ATTEMPTS or not again:
                     told: t.Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": answer.status_code}}
-                    raise ClientError(told, "GetObject" if key else "ListObjectsV2")
+                    raise exceptions.ClientError(told, "GetObject" if key else "ListObjectsV2")
             time.sleep(random.random() * min(2 ** (attempt - 1), _LONGEST_WAIT))
 
     def _once(self, key: str, query: dict[str, str], headers: dict[str, str], stream: bool) -> t.Any:

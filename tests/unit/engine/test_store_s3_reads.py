@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from botocore import exceptions
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import store, store_s3_reads
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError
@@ -168,6 +169,40 @@ def test_both_say_the_same_of_an_error(
 def test_what_passes_is_tried_again(server: Server, place: store.Location) -> None:
     server.answers = [(500, b""), (503, denied("SlowDown")), (400, denied("RequestTimeout")), (200, b"there")]
     assert S3Reads(place).read("x") == b"there"
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (exceptions.EndpointConnectionError(endpoint_url="u"), 2),
+        (exceptions.ConnectTimeoutError(endpoint_url="u"), 2),
+        (exceptions.ReadTimeoutError(endpoint_url="u"), 2),
+        (exceptions.ConnectionClosedError(endpoint_url="u"), 2),
+        (exceptions.SSLError(endpoint_url="u", error="EOF occurred in violation of protocol"), 2),
+        (exceptions.SSLError(endpoint_url="u", error="[SSL: CERTIFICATE_VERIFY_FAILED] unknown"), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_connection_that_fails_once_is_tried_again(
+    server: Server, place: store.Location, monkeypatch: pytest.MonkeyPatch, error: Exception, calls: int
+) -> None:
+    seen: list[str] = []
+    real = store_s3_reads._Wire._once
+
+    def once(wire: t.Any, key: str, *rest: t.Any) -> t.Any:
+        seen.append(key)
+        if len(seen) == 1:
+            raise error
+        return real(wire, key, *rest)
+
+    monkeypatch.setattr(store_s3_reads._Wire, "_once", once)
+    server.answers = [(200, b"data")]
+    if calls == 1:
+        with pytest.raises(LifeboatError, match="certificate is not trusted"):
+            S3Reads(place).read("x")
+    else:
+        assert S3Reads(place).read("x") == b"data"
+    assert len(seen) == calls
 
 
 def test_a_body_that_is_cut_short_is_an_error(server: Server, place: store.Location) -> None:
