@@ -6,6 +6,7 @@ The next run succeeds by itself, and every point of before and after comes back.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -73,7 +74,8 @@ def mortal(world: Any) -> Iterator[Any]:
     assert world.fleet.feed(NODE, swap, MORTAL).rc == 0
 
     def arm(pattern: str) -> None:
-        assert world.fleet.feed(NODE, "cat > /etc/lifeboat/kill; chmod 644 /etc/lifeboat/kill", pattern).rc == 0
+        world.fleet.on(NODE, f"printf %s {shlex.quote(pattern)} | sudo tee /etc/lifeboat/kill")
+        assert world.fleet.on(NODE, "cat /etc/lifeboat/kill") == pattern
 
     arm("$never")
     try:
@@ -98,7 +100,8 @@ def test_killed_while_it_uploads(world: Any, mortal: Any, mode: str, what: int |
     assert int(struck) > 0, "the upload had begun"
     mortal("$never")
     again = world.backup(NODE)
-    assert again.rc == 0, again.out
+    journal = "sudo journalctl --unit lifeboat-backup@site --lines 40; ls -l /var/lib/lifeboat"
+    assert again.rc == 0, again.out + world.fleet.on(NODE, journal)
     world.note(NODE, attempt)
 
 
