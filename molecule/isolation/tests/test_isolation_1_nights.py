@@ -70,12 +70,12 @@ def test_a_second_night(world: Any) -> None:
 @pytest.fixture
 def mortal(world: Any) -> Iterator[Any]:
     """Arms the node: a backup of it dies while it sends an object whose name matches."""
-    swap = f"cd {ENGINE} && mv launcher.py launcher_whole.py && cat > launcher.py && chmod 644 launcher.py"
+    swap = f"cd {ENGINE} && mv --no-clobber launcher.py launcher_whole.py && cat > launcher.py && chmod 644 launcher.py"
     assert world.fleet.feed(NODE, swap, MORTAL).rc == 0
 
     def arm(pattern: str) -> None:
         world.fleet.on(NODE, f"printf %s {shlex.quote(pattern)} | sudo tee /etc/lifeboat/kill")
-        assert world.fleet.on(NODE, "cat /etc/lifeboat/kill") == pattern
+        assert world.fleet.on(NODE, "sudo cat /etc/lifeboat/kill") == pattern
 
     arm("$never")
     try:
