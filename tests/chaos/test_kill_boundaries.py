@@ -65,8 +65,8 @@ def test_a_killed_backup(site: Site, case: Case) -> None:
 
 RESTORES = [
     # name, replace, kill, further values, is the new tree there?
-    ("before the first volume", False, Called("fast._Reader._fetched", "before"), {}, False),
-    ("between volumes", True, Called("fast._Reader._fetched", "before", nth=3), {}, False),
+    ("before the first volume", False, Called("opening.Opener._fetched", "before"), {}, False),
+    ("between volumes", True, Called("opening.Opener._fetched", "before", nth=3), {}, False),
     ("while a volume is unpacked", True, Called("fast._Reader._note", "after"), {}, False),
     (
         "while duplicity reads",

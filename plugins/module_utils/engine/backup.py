@@ -118,7 +118,7 @@ class _Run:
             sweep(self.profile.store.below(self.profile.records))
         stored = self._collection(store)
         records = [] if self.profile.bare else record.read_all(store, self.profile.records)[0]
-        started = self._after(stored)
+        started = self._after(stored, records)
         choice = choose(self.profile, self.wish, stored, records, self._cached(), started)
         last = self._last()
         reporter.phase("counting")
@@ -222,12 +222,14 @@ class _Run:
         """The file that says which key the newest chain is for (empty: none); written when a set is whole."""
         return os.path.join(self.work.archive, "key")
 
-    def _after(self, collection: chains.Collection) -> datetime:
-        """The start: later than any stored set, since two sets of one second ruin a repository (facts: guard 7)."""
+    def _after(self, collection: chains.Collection, records: list[Record]) -> datetime:
+        """The start: later than any stored set, since two sets of one second ruin a repository (facts: guard 7), and not in
+        the second of another run, whose record has the name of ours."""
         newest = max((item.time for chain in collection.chains for item in chain.sets), default="")
+        taken = {entry.started for entry in records}
         for _attempt in range(3):
             moment = now()
-            if stamp(moment) > newest:
+            if stamp(moment) > newest and stamp(moment) not in taken:
                 return moment
             time.sleep(1.001 - time.time() % 1)  # until the next second
         raise LifeboatError(f"the clock is behind the newest set ({newest}): set this node's clock, then run again.")

@@ -63,7 +63,7 @@ class Feed:
         self._crew, self._slots, self._opened, self._note, self._stop = crew, slots, opened, note, stop
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended = False
-        self._behind = False  # all that is restored was found, in volumes before this one or in it
+        self._behind: int | None = None  # the first volume that is known to go on behind all that is restored
         self._lock = threading.Lock()
         self._found: dict[int, dict[int, Summary]] = {}  # volume -> batch -> its ends
         self._hurt: dict[int, str] = {}  # volume -> what is wrong with its entries
@@ -120,7 +120,8 @@ class Feed:
                 if slot is None or self._ended:
                     self._slots.free.put(None)
                     break
-                if self._behind:
+                # only what follows there: volumes before it, which come later than it, may hold more
+                if self._behind is not None and number >= self._behind:
                     self._slots.free.put(slot)
                     plain.skip()
                     return
@@ -141,7 +142,8 @@ class Feed:
             self._hurt.setdefault(volume, damage)
             self._end()
             return
-        self._behind |= summary.behind
+        if summary.behind:
+            self._behind = volume if self._behind is None else min(volume, self._behind)
         self._note(summary)
         self._found.setdefault(volume, {})[count] = Summary(summary.first, summary.last, summary.open, summary.behind)
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, choice, profile, witness
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import backup, chains, choice, profile, witness
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import Refused
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.record import Object, Record
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import StoredObject
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.times import stamp
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.times import now, stamp
 
 T0, T1, T2 = "20261101T021500Z", "20261102T021500Z", "20261103T021500Z"
 NOON = datetime(2026, 11, 3, 12, tzinfo=timezone.utc)
@@ -178,3 +178,11 @@ def test_a_full_is_due_by_the_nodes_slot() -> None:
         assert (modes[0], modes[7]) == ("incremental", "full")
         first.add(modes.index("full"))
     assert len(first) > 3
+
+
+def test_no_run_starts_in_the_second_of_another() -> None:
+    """Their records would have one name, and none is written over."""
+    nothing = chains.Collection([], [], [])
+    run: t.Any = None  # nothing of it is asked for
+    other = Record("backup", "failed", stamp(now()), 0.1)
+    assert stamp(backup._Run._after(run, nothing, [other])) != other.started
