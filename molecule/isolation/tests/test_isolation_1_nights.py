@@ -100,7 +100,7 @@ def test_killed_while_it_uploads(world: Any, mortal: Any, mode: str, what: int |
     assert int(struck) > 0, "the upload had begun"
     mortal("$never")
     again = world.backup(NODE)
-    journal = "sudo journalctl --unit lifeboat-backup@site --lines 40; ls -l /var/lib/lifeboat"
+    journal = "sudo journalctl --unit lifeboat-backup@site --lines 40; sudo ls -l /var/lib/lifeboat"
     assert again.rc == 0, again.out + world.fleet.on(NODE, journal)
     world.note(NODE, attempt)
 
