@@ -49,8 +49,14 @@ options:
   rotate:
     description:
       - Make a second store key, which must prove itself, and keep the one named by O(access_key) working. Install the new
-        one, then call the module again without this option and with the new key as O(access_key); that removes the first.
-      - What an interrupted rotation left behind is removed by the next call of either kind.
+        one, then call the module again with O(end_others) and the new key as O(access_key); that removes the first.
+      - What an interrupted rotation left behind is removed by the next call of any kind.
+    type: bool
+    default: false
+  end_others:
+    description:
+      - End every store key of the node but the one named by O(access_key), and make none. If the store does not know that key,
+        nothing is ended and the module fails.
     type: bool
     default: false
   write_once:
@@ -157,7 +163,8 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     node = enrol.Node(params["node_id"], params["machine"], params["access_key"] or None, params["write_once"])
     place = desk(params, module.check_mode)
-    enrolled = enrol.enrol(place, node, times.now(), rotate=params["rotate"], check=module.check_mode)
+    step: enrol.Step = "rotate" if params["rotate"] else "end_others" if params["end_others"] else "enrol"
+    enrolled = enrol.enrol(place, node, times.now(), step=step, check=module.check_mode)
     result = {
         "changed": bool(enrolled.changes),
         "node_id": node.node_id,
@@ -183,9 +190,11 @@ def main() -> t.NoReturn:
         controller_dir={"type": "path", "required": True},
         recovery_public_key={"type": "path", "required": True, "no_log": False},
         rotate={"type": "bool", "default": False},
+        end_others={"type": "bool", "default": False},
         write_once={"type": "bool", "default": False},
     )
-    run(AnsibleModule(argument_spec=options, supports_check_mode=True), work)
+    one_step = [("rotate", "end_others")]
+    run(AnsibleModule(argument_spec=options, mutually_exclusive=one_step, supports_check_mode=True), work)
 
 
 if __name__ == "__main__":

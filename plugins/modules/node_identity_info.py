@@ -87,10 +87,16 @@ def access_key(folder: str) -> str:
 
 
 def running(module: AnsibleModule) -> list[str]:
-    """Profiles whose unit is active; none where no systemd runs."""
-    command = ["systemctl", "list-units", "--plain", "--no-legend", "--no-pager", "lifeboat-backup@*.service"]
-    code, text, _error = module.run_command([*command, "--state=active,activating,deactivating,reloading"])
-    return re.findall(r"^lifeboat-backup@(\S+)\.service", text, re.MULTILINE) if code == 0 else []
+    """Profiles whose unit is active; none where no systemd runs. A systemd that does not answer is a failure: a key would be
+    ended under a backup that nobody saw."""
+    systemctl = module.get_bin_path("systemctl")
+    if systemctl is None or not os.path.isdir("/run/systemd/system"):
+        return []
+    command = [systemctl, "list-units", "--plain", "--no-legend", "--no-pager", "lifeboat-backup@*.service"]
+    code, text, error = module.run_command([*command, "--state=active,activating,deactivating,reloading"])
+    if code != 0:
+        module.fail_json(msg=f"cannot ask systemd which backups run: {error.strip()}; try systemctl on the node.")
+    return re.findall(r"^lifeboat-backup@(\S+)\.service", text, re.MULTILINE)
 
 
 def main() -> t.NoReturn:

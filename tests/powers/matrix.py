@@ -99,7 +99,7 @@ class Fleet:
     ) -> enrol.Enrolled:
         """What a rollout (or a rotation) does for a node; a new key is installed in our folder."""
         node = enrol.Node(node_id, machine or ledger.machine_hash(node_id), holds)
-        enrolled = enrol.enrol(self.desk(node_id), node, times.now(), rotate=rotate)
+        enrolled = enrol.enrol(self.desk(node_id), node, times.now(), step="rotate" if rotate else "enrol")
         if enrolled.identity.key:
             key_files.write_file(self.file(node_id), identities.credentials(enrolled.identity.key), 0o600)
             self.clients.pop(node_id, None)

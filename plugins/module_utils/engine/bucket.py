@@ -190,13 +190,15 @@ class Keeper:
         self._put_policy(policy)
         try:
             self._call("list over TLS", lambda: self.client.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
-        except LifeboatError:
-            # RGW behind a proxy that ends TLS sees plain http (unless `rgw trust forwarded https` is set)
-            self.unsupported.append("tls_only")
+        except LifeboatError as error:
             if kept:
                 self._put_policy({**policy, "Statement": kept})
             else:
                 self._call("remove the policy", lambda: self.client.delete_bucket_policy(Bucket=self.bucket))
+            if "AccessDenied" not in str(error):
+                raise  # that says nothing of TLS
+            # RGW behind a proxy that ends TLS sees plain http (unless `rgw trust forwarded https` is set)
+            self.unsupported.append("tls_only")
 
     def lock(self, wanted: Lock) -> None:
         """Set the default retention. A bucket that was made without lock gets it where the store allows that (AWS)."""

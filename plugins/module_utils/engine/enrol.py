@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -52,11 +53,14 @@ class Enrolled:
     changes: tuple[str, ...]
 
 
-def enrol(desk: Desk, node: Node, now: datetime, *, rotate: bool = False, check: bool = False) -> Enrolled:
+Step = t.Literal["enrol", "rotate", "end_others"]
+
+
+def enrol(desk: Desk, node: Node, now: datetime, *, step: Step = "enrol", check: bool = False) -> Enrolled:
     """Make or keep everything that the store knows of this node. With ``check`` nothing is written.
 
-    A store key is made last: no node can write before its private half is proven to be in escrow. With ``rotate`` it is a
-    second one, and the first works until the node is enrolled again with the second as its key.
+    A store key is made last: no node can write before its private half is proven to be in escrow. With the step ``rotate``
+    it is a second one, and the first works until the step ``end_others``, which comes when the node holds the second.
     """
     check_node_id(node.node_id)
     if len(node.machine) != 64:
@@ -72,9 +76,26 @@ def enrol(desk: Desk, node: Node, now: datetime, *, rotate: bool = False, check:
         changes.append(f"give the id {node.node_id} to machine {node.machine[:12]}")
         if desk.minter and not check:
             _claim(desk.minter, node, now, key.fingerprint, wanted.user)
-    fit = identities.rotate if rotate else identities.ensure
-    identity = fit(desk.admin, wanted, node.access_key, prove=desk.prove, check=check)
+    identity = _identity(desk, wanted, node.access_key, step, check)
+    if identity.key and desk.minter:
+        _take_back_if_retired(desk.admin, desk.minter, wanted, node.node_id)
     return Enrolled(key, identity, (*changes, *identity.changes))
+
+
+def _identity(desk: Desk, wanted: Wanted, holds: str | None, step: Step, check: bool) -> Identity:
+    if step == "end_others":
+        return identities.end_others(desk.admin, wanted, holds, check=check)
+    fit = identities.rotate if step == "rotate" else identities.ensure
+    return fit(desk.admin, wanted, holds, prove=desk.prove, check=check)
+
+
+def _take_back_if_retired(admin: UserAdmin, minter: ObjectStore, wanted: Wanted, node_id: str) -> None:
+    """Somebody may have retired the node between the look and the new key."""
+    try:
+        ledger.check_not_retired(ledger.read_all(minter, "retire", node_id), node_id)
+    except Refused:
+        identities.revoke(admin, wanted)
+        raise
 
 
 def _claim(minter: ObjectStore, node: Node, now: datetime, fingerprint: str, user: str) -> None:

@@ -89,14 +89,14 @@ def ensure(
     key = None if works else steps.make_key()
     steps.fit_policy(fresh=keys is None)
     if prove and not check and (key or not admin.manages):
-        prove(wanted, key or admin.create_key(wanted.user))
+        _prove_or_remove(admin, wanted, key or admin.create_key(wanted.user), prove)
     return Identity(wanted.user, key.access_key if key else holds if works else None, key, tuple(steps.changes))
 
 
 def rotate(
     admin: UserAdmin, wanted: Wanted, holds: str | None, *, prove: Prove | None = None, check: bool = False
 ) -> Identity:
-    """Make a second key beside the one that its owner holds, which goes on working until :func:`ensure` is told that the
+    """Make a second key beside the one that its owner holds, which goes on working until :func:`end_others` is told that the
     new one is installed. Others, which an interrupted rotation may have left, are taken away."""
     keys = admin.keys(wanted.user)
     if keys is None or holds is None or holds not in keys:
@@ -113,6 +113,20 @@ def rotate(
     return Identity(wanted.user, key.access_key if key else None, key, tuple(steps.changes))
 
 
+def end_others(admin: UserAdmin, wanted: Wanted, holds: str | None, *, check: bool = False) -> Identity:
+    """The end of a rotation: every key but the one that its owner holds is taken away, and none is ever made. A key that the
+    store does not know (a store may list a new one late) ends nothing, since the others may be the only ones that work."""
+    keys = admin.keys(wanted.user) or []
+    if holds is None or holds not in keys:
+        raise LifeboatError(
+            f"the store does not know the key {holds or '(none)'} that the owner of {wanted.user} holds, so no other was "
+            "ended: run this again."
+        )
+    steps = _Steps(admin, wanted, check)
+    steps.remove([item for item in keys if item != holds])
+    return Identity(wanted.user, holds, None, tuple(steps.changes))
+
+
 def revoke(admin: UserAdmin, wanted: Wanted, *, check: bool = False) -> tuple[str, ...]:
     """Take the identity away: none of its keys works afterwards. Returns what was changed."""
     if admin.keys(wanted.user) is None:
@@ -126,7 +140,8 @@ def _prove_or_remove(admin: UserAdmin, wanted: Wanted, key: Key, prove: Prove) -
     try:
         prove(wanted, key)
     except LifeboatError:
-        admin.remove_key(wanted.user, key.access_key)
+        if admin.manages:
+            admin.remove_key(wanted.user, key.access_key)
         raise
 
 
@@ -189,7 +204,7 @@ def ensure_file(
         write_file(path, credentials(identity.key), 0o600)
     if not renew or check:
         return identity
-    ended = ensure(admin, wanted, identity.access_key)
+    ended = end_others(admin, wanted, identity.access_key)
     return replace(identity, changes=(*identity.changes, *ended.changes))
 
 

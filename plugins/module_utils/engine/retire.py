@@ -16,7 +16,7 @@ from .store import ObjectStore, Sentences
 from .users import UserAdmin
 from .versions import Version
 
-_BATCH = 1000  # versions between two looks; the listing starts anew, so memory is constant
+_BATCH = 1000  # versions deleted between two pages of the listing
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ def retire(
         changes.append(f"retire the id {node}")
         if not check:
             ledger.add(minter, ledger.retire(now, node, action="revoked"))
+    begun = _unfinished(entries)
+    if begun and present == Gone():
+        changes.append(f"note that all of {node} is gone")
+        if not check:
+            _note(minter, now, node, "dropped", Gone(begun["versions"], begun["bytes"], begun["escrow"]))
     if not drop or present == Gone():
         return Retired(tuple(changes), Gone(), present)
     changes.append(
@@ -68,6 +73,12 @@ def retire(
     gone = _delete(minter, node)
     _note(minter, now, node, "dropped", gone)
     return Retired(tuple(changes), gone, Gone())
+
+
+def _unfinished(entries: Sequence[ledger.Entry]) -> ledger.Entry | None:
+    """The entry of a drop that was killed before its last word: both entries of a run have its time."""
+    ended = max((entry["time"] for entry in entries if entry["action"] == "dropped"), default="")
+    return next((entry for entry in entries if entry["action"] == "dropping" and entry["time"] > ended), None)
 
 
 def _note(minter: ObjectStore, now: datetime, node: str, action: str, what: Gone) -> None:

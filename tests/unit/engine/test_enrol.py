@@ -191,7 +191,21 @@ def test_a_store_key_proves_itself_before_the_node_gets_it(desk: enrol.Desk) -> 
 
 def test_rotation_keeps_the_first_key_until_the_second_is_installed(desk: enrol.Desk) -> None:
     first = enrol.enrol(desk, node(), NOW).identity.access_key
-    second = enrol.enrol(desk, node(access_key=first), NOW, rotate=True).identity
+    second = enrol.enrol(desk, node(access_key=first), NOW, step="rotate").identity
     assert desk.admin.keys(second.user) == [first, second.access_key]
     enrol.enrol(desk, node(access_key=second.access_key), NOW)
     assert desk.admin.keys(second.user) == [second.access_key]
+
+
+def test_a_node_that_is_retired_meanwhile_keeps_no_key(desk: enrol.Desk) -> None:
+    """The retirement comes after the look and before the new key."""
+    minter = desk.minter
+    assert minter
+
+    def prove(_wanted: t.Any, _key: Key) -> None:
+        ledger.add(minter, ledger.retire(NOW, "node1", action="revoked"))
+
+    late = enrol.Desk(desk.bucket, desk.admin, minter, desk.escrow, prove)
+    with pytest.raises(Refused, match="never used again"):
+        enrol.enrol(late, node(), NOW)
+    assert desk.admin.keys("lifeboat_fleet_node_node1") is None

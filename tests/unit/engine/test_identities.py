@@ -244,3 +244,28 @@ def test_write_once_is_only_said_where_it_holds() -> None:
         providers.check_write_once("ceph_rgw", True)
     assert "s3:if-none-match" in str(Wanted("fleet", "node", "node1", write_once=True).policy)
     assert "s3:if-none-match" not in str(NODE.policy)
+
+
+@pytest.mark.parametrize("holds", [None, "LATE"])
+def test_the_end_of_a_rotation_never_makes_a_key_nor_ends_the_last_that_works(holds: str | None) -> None:
+    admin = Memory()
+    first = identities.ensure(admin, NODE, None).access_key
+    second = identities.rotate(admin, NODE, first).access_key
+    with pytest.raises(LifeboatError, match="so no other was ended: run this again"):
+        identities.end_others(admin, NODE, holds)
+    assert admin.users[NODE.user] == [first, second]
+    assert identities.end_others(admin, NODE, second, check=True).changes == (f"remove key {first} of {NODE.user}",)
+    assert admin.users[NODE.user] == [first, second]
+    assert identities.end_others(admin, NODE, second).key is None
+    assert admin.users[NODE.user] == [second]
+    assert identities.end_others(admin, NODE, second).changes == ()
+
+
+def test_a_first_key_that_does_not_prove_itself_is_taken_away_again() -> None:
+    def refuse(_wanted: Wanted, _key: Key) -> None:
+        raise LifeboatError("it may do too much.")
+
+    admin = Memory()
+    with pytest.raises(LifeboatError, match="it may do too much"):
+        identities.ensure(admin, NODE, None, prove=refuse)
+    assert admin.users[NODE.user] == []

@@ -117,3 +117,14 @@ def test_a_user_without_a_trace_in_the_bucket_can_be_retired(admin: Memory) -> N
     bucket = Bucket()
     assert len(retire.retire(admin, bucket, NODE, at(2), drop=True).changes) == 2
     assert entries(bucket) == [REVOKED]
+
+
+def test_a_drop_that_was_killed_before_its_last_word_says_it_later(admin: Memory, bucket: Bucket) -> None:
+    retire.retire(admin, bucket, NODE, at(2), drop=True)
+    (name,) = (name for name in bucket.kept if "retire" in name and b"dropped" in bucket.read(name))
+    del bucket.kept[name]
+    told = retire.retire(admin, bucket, NODE, at(3), drop=True, check=True)
+    assert told.changes == ("note that all of node1 is gone",)
+    assert retire.retire(admin, bucket, NODE, at(3), drop=True).changes == told.changes
+    assert {"action": "dropped", "versions": 4, "bytes": 9, "escrow": 1} in entries(bucket)
+    assert retire.retire(admin, bucket, NODE, at(4), drop=True).changes == ()
