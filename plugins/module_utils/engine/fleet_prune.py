@@ -226,6 +226,12 @@ class _Node:
         """The ledger tells before and after: nothing goes without a word."""
         told: dict[str, t.Any] = {"dropped": fate.dropped, "points": fate.points, "records": fate.records}
         ledger.add(self.store, ledger.prune(self.moment, fate.node, step="begun", **told))
+        try:
+            return self._drop(hand, works, fate, told)
+        except LifeboatError as error:  # something may have gone all the same
+            return replace(fate, changed=True, failure=str(error))
+
+    def _drop(self, hand: _Versioned, works: t.Mapping[str, Work], fate: Fate, told: dict[str, t.Any]) -> Fate:
         failure: str | None = None
         left: set[str] = set()
         wanted = {item.name for work in works.values() for item in work.wanted}

@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from . import belief, chains, record, retention, spent
+from . import chains, record, retention, spent
 from .candidates import Recorded
 from .chains import Collection
 from .errors import LifeboatError
@@ -137,8 +137,7 @@ def prepare_by_listing(hand: Hand, place: Place, policy: Policy, moment: datetim
         return None
     listing = hand.listing(place.records)
     sets = [item for chain in collection.chains for item in chain.sets] + collection.orphans
-    first = min((belief.oldest(item) for item in sets), default=None)
-    rest = spent.outlived(place.records, listing, first, policy, moment)
+    rest = spent.outlived(place.records, listing, sets, policy, moment)
     rest += spent.alone(place.records, listing, policy, moment)
     return _work(place, plan, [], rest, [])
 

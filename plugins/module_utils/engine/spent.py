@@ -12,7 +12,8 @@ import re
 import typing as t
 from datetime import datetime, timedelta
 
-from . import record
+from . import belief, record
+from .chains import BackupSet
 from .record import Record
 from .retention import Plan, Policy
 from .store import StoredObject
@@ -61,14 +62,20 @@ def old(
 
 
 def outlived(
-    prefix: str, listing: Listing, first: datetime | None, policy: Policy, moment: datetime
+    prefix: str, listing: Listing, sets: t.Sequence[BackupSet], policy: Policy, moment: datetime
 ) -> list[StoredObject]:
-    """The same without reading any: a record comes last, so one that is older than ``first``, the first object of all sets
-    that are there, tells of none of them. None if there is no set: then records may be all that tells what was there."""
-    if first is None:
+    """The same without reading any: a record comes last, so one that is older than the first object of all sets that are
+    there tells of none of them. Neither does one that is named for a time before that of all sets; both must be so, since a
+    bucket may have been copied, its records first. None if there is no set: then records may be all that tells what was there."""
+    if not sets:
         return []
-    until = min(first, moment - timedelta(days=policy.keep_days))
-    young = {_stem(prefix, item.name) for item in listing if touched_one(item) >= until}
+    oldest = min(item.time for item in sets)
+    until = min(*map(belief.oldest, sets), moment - timedelta(days=policy.keep_days))
+    young = {
+        _stem(prefix, item.name)
+        for item in listing
+        if touched_one(item) >= until or item.name.removeprefix(prefix)[: len(oldest)] >= oldest
+    }
     return _with(prefix, {_stem(prefix, item.name) for item in listing} - young - {None}, listing)
 
 

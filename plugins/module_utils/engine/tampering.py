@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from . import chains
@@ -99,6 +99,23 @@ def _changes(name: str, group: t.Iterable[Version], current: list[StoredObject])
 def alarms(repository: History, records: History, recorded: t.Mapping[str, Record]) -> list[Alarm]:
     """The changes that no honest node makes, oldest first. ``recorded``: the records that can be read, in their first
     version, by their names in ``records``. So a forged one can only make a set finished earlier, never later."""
+    since = _since(repository, records, recorded)
+    bad = [item for changes in records.changes.values() for item in changes]
+    for name, changes in records.changes.items():
+        bad += _unkept(changes, records.original[name].modified)
+    for name, changes in repository.changes.items():
+        end = since(name)
+        later = [item for item in changes if item.late or (end is not None and item.time > end)]
+        bad += later
+        if later and end is not None and len(later) == len(changes):
+            bad += _unkept(changes, end)
+    return sorted(bad, key=lambda item: (item.time, item.name))
+
+
+def _since(
+    repository: History, records: History, recorded: t.Mapping[str, Record]
+) -> t.Callable[[str], datetime | None]:
+    """A function that says when an object's set was finished; None if it was not."""
     finished: dict[str, datetime] = {}
     for name, entry in recorded.items():
         for item in entry.objects if name in records.first else ():
@@ -118,11 +135,17 @@ def alarms(repository: History, records: History, recorded: t.Mapping[str, Recor
             return repository.original[name].modified
         return complete.get((found.kind, found.start, found.time))
 
-    bad = [item for changes in records.changes.values() for item in changes]
-    for name, changes in repository.changes.items():
-        end = since(name)
-        bad += [item for item in changes if item.late or (end is not None and item.time > end)]
-    return sorted(bad, key=lambda item: (item.time, item.name))
+    return since
+
+
+def _unkept(changes: t.Sequence[Alarm], end: datetime) -> list[Alarm]:
+    """Of an object with more changes than are kept, the first is taken to have come as soon as the set was finished."""
+    return [replace(changes[-1], time=end + timedelta(seconds=2), late=False)] if len(changes) == _MOST else []
+
+
+def _good_until(alarm: Alarm) -> datetime:
+    """A time at which the object was good. A late upload lies above a good version that is younger than it."""
+    return alarm.time + timedelta(seconds=1 if alarm.late else -1)
 
 
 def advice(found: t.Sequence[Alarm], node: str, more: int = 0) -> str:
@@ -132,8 +155,9 @@ def advice(found: t.Sequence[Alarm], node: str, more: int = 0) -> str:
     if not found:
         return f"{many} more stored objects were changed than are looked at: list the versions of nodes/{node}/."
     what = f"{many} stored objects were" if many > 1 else "a stored object was"
-    before = stamp(found[0].time - timedelta(seconds=1))
+    before = stamp(min(map(_good_until, found)))
+    unseen = f" {more} of them were not looked into: for those the time may be too late." if more else ""
     return (
         f"{what} overwritten or hidden, the first at {stamp(found[0].time)}: find out who did it, take away that key "
-        f"(playbooks/rotate.yml), then bring back the good versions: playbooks/repair.yml -e target={node} -e as_of={before}."
+        f"(playbooks/rotate.yml), then bring back the good versions: playbooks/repair.yml -e target={node} -e as_of={before}.{unseen}"
     )

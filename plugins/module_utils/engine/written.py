@@ -32,14 +32,15 @@ class Written(StoredObject):
 
     ``touched`` is the last write or delete marker; ``ids`` are the ids of all versions and markers, newest first, or empty if
     there are more than :data:`MOST`; ``count`` how many there are and ``stored`` their bytes; ``writes`` the oldest writes,
-    as (moment, bytes), oldest first; ``hidden``: a delete marker is its latest version."""
+    as (moment, bytes), oldest first; ``changed`` is the last write of other content than lay below it, or the last delete
+    marker, None if there was none: an upload may be repeated."""
 
     touched: datetime = field(kw_only=True)
     ids: tuple[str, ...] = field(kw_only=True)
     count: int = field(kw_only=True)
     stored: int = field(kw_only=True)
     writes: tuple[tuple[datetime, int], ...] = field(kw_only=True)
-    hidden: bool = field(kw_only=True)
+    changed: datetime | None = field(kw_only=True)
 
 
 def fold(versions: t.Iterable[Version]) -> t.Iterator[Written]:
@@ -48,9 +49,14 @@ def fold(versions: t.Iterable[Version]) -> t.Iterator[Written]:
     for name, found in itertools.groupby(versions, key=lambda item: item.name):
         ids: list[str] = []
         writes: deque[Version] = deque(maxlen=MOST)
-        count, stored, newest, last = 0, 0, None, None
+        count, stored = 0, 0
+        last: datetime | None = None
+        changed: datetime | None = None
+        above: Version | None = None
         for item in found:
-            newest = newest or item
+            if above is not None and not above.same(item):
+                changed = above.modified if changed is None else max(changed, above.modified)
+            above = item
             last = item.modified if last is None else max(last, item.modified)
             count += 1
             stored += item.bytes
@@ -58,7 +64,7 @@ def fold(versions: t.Iterable[Version]) -> t.Iterator[Written]:
                 ids.append(item.version_id)
             if not item.marker:
                 writes.append(item)
-        if not writes or newest is None or last is None:
+        if not writes or last is None:
             continue
         first = min(reversed(writes), key=lambda one: one.modified)
         yield Written(
@@ -72,7 +78,7 @@ def fold(versions: t.Iterable[Version]) -> t.Iterator[Written]:
             count=count,
             stored=stored,
             writes=tuple((one.modified, one.bytes) for one in reversed(writes)),
-            hidden=newest.marker,
+            changed=changed,
         )
 
 
@@ -120,14 +126,16 @@ def _is_manifest(item: StoredObject) -> bool:
     return name is not None and name.part == "manifest" and not name.partial
 
 
-def meddled(sets: t.Iterable[BackupSet], after: timedelta = SKEW) -> tuple[int, int]:
+def meddled(sets: t.Iterable[BackupSet]) -> tuple[int, int]:
     """How many objects of these sets were written over or hidden after their set was whole, and how many names were added
     to them since."""
     changed = added = 0
     for each in sets:
         moments = [one.modified for one in each.objects if _is_manifest(one)]
         if moments:
-            whole = min(moments) + after
-            changed += sum(isinstance(one, Written) and one.touched > whole for one in each.objects)
+            whole = min(moments) + SKEW
+            changed += sum(
+                isinstance(one, Written) and one.changed is not None and one.changed > whole for one in each.objects
+            )
             added += len(each.late)
     return changed, added

@@ -9,6 +9,7 @@ import os
 import random
 import typing as t
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import jsonschema
@@ -19,11 +20,11 @@ from tests.unit.engine.histories import DAY, History, Luck, Made, make, run
 from tests.unit.engine.test_record import VALIDATOR
 from tests.unit.engine.test_retention import HISTORIES, POLICIES, UNDAMAGED, decide, gone
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, prune, record
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, prune, record, spent
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.record import Record
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.result import Result
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.retention import Policy
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import FileStore, Location
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import FileStore, Location, StoredObject
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.times import parse_stamp
 
 RECORDS = "records/site/"
@@ -255,3 +256,17 @@ def test_a_crash_anywhere_leaves_nothing_that_only_looks_whole(history: History,
     assert gone(again) <= set(names[cut:])
     if not any(made.lost for made in history.sets):
         assert gone(again) == set(names[cut:])
+
+
+def test_records_that_were_copied_before_their_sets_stay() -> None:
+    """A bucket that was copied name by name has its records first: by the store's times they tell of no set that is there."""
+    made = chains.BackupSet("full", None, "20261101T021500Z")
+    made.objects.append(StoredObject("x", 1, datetime(2026, 11, 20, 1, tzinfo=timezone.utc)))
+    copied = datetime(2026, 11, 20, tzinfo=timezone.utc)
+    later = datetime(2027, 1, 20, tzinfo=timezone.utc)
+    names = [
+        f"r/{time}-backup.{end}" for time in ("20261001T021500Z", "20261101T021500Z") for end in ("json", "witness.gz")
+    ]
+    listing = [StoredObject(name, 1, copied) for name in names]
+    gone = spent.outlived("r/", listing, [made], Policy(), later)
+    assert [item.name for item in gone] == sorted(names[:2], key=lambda name: name.endswith(".json"))

@@ -51,9 +51,18 @@ def test_what_came_first_counts_and_all_of_it_goes() -> None:
     newest_first = [version(4, 9, marker=True), version(3, 5, 30), version(2, 4, marker=True), version(1, 1, 10)]
     (found,) = written.fold(newest_first)
     assert (found.version_id, found.bytes, found.modified) == ("v1", 10, START + HOUR)
-    assert (found.touched, found.hidden, found.count) == (START + 9 * HOUR, True, 4)
+    assert (found.touched, found.changed, found.count) == (START + 9 * HOUR, START + 9 * HOUR, 4)
     assert found.ids == ("v4", "v3", "v2", "v1")
     assert found.writes == ((START + HOUR, 10), (START + 5 * HOUR, 30))
+
+
+def test_a_repeated_upload_is_touched_and_not_changed() -> None:
+    (found,) = written.fold([version(3, 9, 10), version(2, 5, 10), version(1, 1, 10)])
+    assert (found.touched, found.changed) == (START + 9 * HOUR, None)
+    (found,) = written.fold([version(4, 9, 30), version(3, 5, 30), version(2, 3, 10), version(1, 1, 10)])
+    assert (found.touched, found.changed) == (START + 9 * HOUR, START + 5 * HOUR)
+    (found,) = written.fold([version(3, 9, 10), version(2, 5, marker=True), version(1, 1, 10)])
+    assert found.changed == START + 9 * HOUR
 
 
 def test_nothing_but_markers_is_no_object() -> None:

@@ -93,6 +93,21 @@ def test_a_flood_of_versions_is_bounded() -> None:
     assert (len(many.changes), many.omitted) == (2000, 3000)
 
 
+def test_what_it_advises_under_a_flood_is_when_the_set_was_finished() -> None:
+    """More overwrites of one object than are kept: the first of those that are is not the first of all."""
+    flooded = {"m": ["2 a"], "v1": ["1 c", *(f"{3 + number / 100} {number}" for number in range(60))]}
+    found = tampering.alarms(history(flooded, ""), tampering.History(), {})
+    assert tampering.advice(found, "web1").endswith("-e as_of=20261123T020001Z.")
+    assert "3 of them were not looked into" in tampering.advice(found, "web1", 3)
+
+
+def test_what_it_advises_of_a_late_upload_holds_the_good_version() -> None:
+    """Begun before the good version and completed after it, it lies above a younger one (AWS)."""
+    found = tampering.alarms(history({"m": ["4 a"], "v1": ["2 c", "1 z"]}, ""), tampering.History(), {})
+    assert [item.late for item in found] == [True]
+    assert tampering.advice(found, "web1").endswith("-e as_of=20261123T020001Z.")
+
+
 def test_what_it_advises() -> None:
     found = tampering.alarms(
         history({"m": ["2 a"], "v1": ["1 c", "9 z"], "v2": ["1 c", "9.5 -"]}, ""), tampering.History(), {}
