@@ -34,6 +34,9 @@ class Plain(t.Protocol):
     def skip(self) -> None:
         """The rest is not wanted; an error if gpg finds that the file was changed."""
 
+    def stop(self) -> None:
+        """From another thread: whoever reads it need not wait any longer, and gets an error or an end."""
+
     def close(self) -> None:
         """Let go of it, finished or not."""
 
@@ -76,7 +79,7 @@ class Group:
         self._single: Plain | None = None
         if len(files) == 1:
             self._single = opened(*files[0], home)
-        elif all(path.endswith(".gpg") and name.endswith(".gpg") for path, name in files):
+        elif all(name.endswith(".gpg") for _path, name in files):
             arguments = ["--unwrap", "--decrypt-files", *(path for path, name in files)]
             self._gpg = _Process(arguments, home, subprocess.DEVNULL, subprocess.DEVNULL)
 
@@ -125,6 +128,9 @@ class _File:
         return
 
     def skip(self) -> None:
+        return
+
+    def stop(self) -> None:
         return
 
     def close(self) -> None:
@@ -210,6 +216,9 @@ class _Gpg:
             raise Damaged(f"it cannot be decrypted: {why}")
         if "DECRYPTION_OKAY" not in words or "GOODMDC" not in words:
             raise Damaged("it is not protected against change")
+
+    def stop(self) -> None:
+        self._gpg.popen.kill()
 
     def close(self) -> None:
         self._gpg.close()

@@ -92,7 +92,9 @@ def read(
             crew = Crew(members, lambda: Worker(destination, choice, slots, beat))
             stack.callback(crew.close)
             bound = max(spool_bytes - spool_bytes // 3 - 3 * GROUPED, 0)
-            fetcher = stack.enter_context(Fetcher(open_store(origin.repository), folder, bound, part=part, alive=beat))
+            fetcher = stack.enter_context(
+                Fetcher(open_store(origin.repository).stream, folder, bound, part=part, alive=beat)
+            )
             reader = _Reader(crew, slots, fetcher, sets, choice)
             reader.tree = Tree(destination, beat)
             stack.callback(reader.tree.close)
@@ -236,6 +238,8 @@ class _Reader:
             if first is not None and self.choice.inside(first[0]) is not None:
                 check_step(None, False, first)
         elif before.behind or first is None:  # nothing of this is restored, or it is empty
+            if first is not None and self.choice.inside(first[0]) is not None:
+                raise Damaged(f"path {first[0]!r} comes behind {before.last and before.last[0]!r}, out of order")
             summary.last, summary.open, summary.behind = before.last, before.open, before.behind
         else:
             check_step(before.last, before.open, first)

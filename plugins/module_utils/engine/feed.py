@@ -9,6 +9,7 @@ work, whether there is one volume or a hundred.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import queue
 import threading
@@ -65,6 +66,7 @@ class Feed:
         self._ended = False
         self._behind: int | None = None  # the first volume that is known to go on behind all that is restored
         self._lock = threading.Lock()
+        self._open: dict[int, Plain] = {}  # volume -> what is being read
         self._found: dict[int, dict[int, Summary]] = {}  # volume -> batch -> its ends
         self._hurt: dict[int, str] = {}  # volume -> what is wrong with its entries
         self._broken: dict[int, BaseException] = {}  # volume -> why it could not be read
@@ -75,12 +77,13 @@ class Feed:
         rest = iter(parts)
         count = min(_MOST, len(self._crew), len(parts))
         with ThreadPoolExecutor(count + 1) as pool:
-            fed = [pool.submit(self._feed, rest) for _number in range(count)]
-            pool.submit(self._close, fed)
             try:
+                fed = [pool.submit(self._feed, rest) for _number in range(count)]
+                pool.submit(self._close, fed)
                 self._crew.each(iter(self._tasks.get, None), self._done, self._end)
             except BaseException as error:  # noqa: BLE001 - raised below, when all threads have ended
-                self._failures.append(error)
+                # before what those who feed say: that nobody waits for them any more
+                self._failures.insert(0, error)
                 self._end()
         for part in parts:
             number = part.volume.number
@@ -105,12 +108,25 @@ class Feed:
             if part is None:
                 return
             try:
-                with part.named(), self._opened(part) as plain:
+                with part.named(), self._opened(part) as plain, self._noted(part.volume.number, plain):
                     self._volume(part, plain)
             except BaseException as error:  # noqa: BLE001 - raised by `run`
                 self._broken[part.volume.number] = error
                 self._failures.append(error)
                 self._end()
+
+    @contextlib.contextmanager
+    def _noted(self, number: int, plain: Plain) -> t.Iterator[None]:
+        """So that whoever waits for this one's gpg does not wait for ever."""
+        with self._lock:
+            self._open[number] = plain
+        try:
+            if self._ended:
+                plain.stop()
+            yield
+        finally:
+            with self._lock:
+                del self._open[number]
 
     def _volume(self, part: Part, plain: Plain) -> None:
         number = part.volume.number
@@ -151,4 +167,8 @@ class Feed:
         """Nothing more is fed."""
         self._ended = True
         self._slots.free.put(None)
+        with self._lock:
+            for number, plain in self._open.items():
+                if number not in self._hurt:  # why that one is hurt its gpg may know better
+                    plain.stop()
         self._stop()

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from .delta_spool import spool_failure
 from .errors import LifeboatError
-from .store import ObjectStore, StoredObject
+from .store import StoredObject
+
+Stream = t.Callable[..., t.Iterator[bytes]]
 
 _TRIES = 3
 _PATIENCE = 5.0  # seconds that threads get to end
@@ -39,19 +41,20 @@ class Fetcher:
 
     The bound holds over everything that was fetched and not dropped, and is never less than the two largest objects
     wanted need: one that is read and one on its way. Whoever takes in another order than wanted may wait for ever.
+    ``stream`` is that of a store (:class:`.store_base.ObjectStore`).
     Objects larger than ``part`` bytes are fetched in such parts, side by side. ``alive`` is told whenever bytes come.
     """
 
     def __init__(
         self,
-        store: ObjectStore,
+        stream: Stream,
         folder: str,
         bound: int,
         threads: int = 16,
         part: int | None = None,
         alive: t.Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._folder, self._bound, self._part, self._alive = store, folder, bound, part, alive
+        self._stream, self._folder, self._bound, self._part, self._alive = stream, folder, bound, part, alive
         self._queue: collections.deque[StoredObject] = collections.deque()
         self._coming: dict[str, _Coming] = {}
         self._current: _Coming | None = None  # the object whose parts are being given out
@@ -107,13 +110,14 @@ class Fetcher:
             if self._closed:
                 raise LifeboatError("the restore was ended.")
             coming = self._coming[item.name]
-        for _attempt in range(_TRIES):
+        for attempt in range(_TRIES):
+            if attempt:
+                coming.parts = [(0, None)]  # the way here may have hurt it, not the store
+                self._fetch(coming, 0)
             if coming.error is not None:
                 raise coming.error
             if sha1 is None or coming.sha1 == sha1:
                 return coming.path
-            coming.parts = [(0, None)]  # the way here may have hurt it, not the store
-            self._fetch(coming, 0)
         return None
 
     def drop(self, name: str) -> None:
@@ -191,7 +195,7 @@ class Fetcher:
         at = start
         file = os.open(coming.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            for piece in self._store.stream(coming.item.name, start, end):
+            for piece in self._stream(coming.item.name, start, end, version_id=coming.item.version_id):
                 if self._closed:
                     raise LifeboatError("the restore was ended.")
                 self._alive()

@@ -27,56 +27,48 @@ ZLIB, DEFLATE, GZIP = 15, -15, 31  # the window bits by which zlib tells the for
 _PACKED = 1 << 17  # bytes taken at once: few enough that one step mostly unpacks them all
 
 
-class Inflated:
-    """The plain bytes of one deflate stream, which ``read`` gives, in one of the three forms."""
+class Unpacked:
+    """The plain bytes of one compressed stream, which ``read`` gives."""
 
-    def __init__(self, read: Read, form: int, what: str) -> None:
-        self._packed, self._what = read, what
-        self._inflate: t.Any = _fastest.decompressobj(wbits=form)
+    def __init__(self, read: Read, unpack: t.Any, error: type[Exception], what: str) -> None:
+        self._packed, self._unpack, self._error, self._what = read, unpack, error, what
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes, none at the end."""
-        inflate = self._inflate
+        unpack = self._unpack
         try:
-            while not inflate.eof:
-                packed = inflate.unconsumed_tail or self._packed(_PACKED)
-                if not packed:
-                    raise Damaged(f"its {self._what} form is cut short")
-                if plain := inflate.decompress(packed, size):
+            while not unpack.eof:
+                # first what it still holds: where the bytes asked for just fitted, that is not in `unconsumed_tail`
+                plain = unpack.decompress(self._tail(), size)
+                if not plain and not unpack.eof:
+                    packed = self._packed(_PACKED)
+                    if not packed:
+                        raise Damaged(f"its {self._what} form is cut short")
+                    plain = unpack.decompress(self._tail() + packed, size)
+                if plain:
                     return t.cast(bytes, plain)
-        except _Error:
+        except self._error:
             raise Damaged(f"its {self._what} form is damaged") from None
         return b""
 
+    def _tail(self) -> bytes:
+        """What was handed over and not taken in; bzip2's keeps that itself."""
+        return getattr(self._unpack, "unconsumed_tail", b"")
+
     def ended(self) -> bool:
         """Whether the stream was all that there is."""
-        return bool(self._inflate.eof) and not self._inflate.unused_data and not self._packed(1)
+        return bool(self._unpack.eof) and not self._unpack.unused_data and not self._packed(1)
 
 
-class Bunzipped:
-    """The same for bzip2."""
+class Inflated(Unpacked):
+    """A deflate stream in one of the three forms."""
+
+    def __init__(self, read: Read, form: int, what: str) -> None:
+        super().__init__(read, _fastest.decompressobj(wbits=form), _Error, what)
+
+
+class Bunzipped(Unpacked):
+    """A bzip2 stream."""
 
     def __init__(self, read: Read) -> None:
-        self._packed = read
-        self._unzip = bz2.BZ2Decompressor()
-
-    def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, none at the end."""
-        unzip = self._unzip
-        try:
-            while not unzip.eof:
-                plain = unzip.decompress(b"", size)  # what the last step left over
-                if not plain and not unzip.eof:
-                    packed = self._packed(_PACKED)
-                    if not packed:
-                        raise Damaged("its bzip2 form is cut short")
-                    plain = unzip.decompress(packed, size)
-                if plain:
-                    return plain
-        except OSError:
-            raise Damaged("its bzip2 form is damaged") from None
-        return b""
-
-    def ended(self) -> bool:
-        """Whether the stream was all that there is."""
-        return self._unzip.eof and not self._unzip.unused_data and not self._packed(1)
+        super().__init__(read, bz2.BZ2Decompressor(), OSError, "bzip2")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import typing as t
 
 from . import manifest
@@ -13,11 +14,13 @@ from .decrypt import Group, Plain, opened, whole
 from .errors import Damaged
 from .fetch import Fetcher
 from .parts import Part, Stored
+from .store import StoredObject
 
 GROUPED = 8 << 20  # bytes of volumes that one gpg decrypts; so much may lie in the spool twice
 _MOST = 32  # and files
 _AHEAD = 3  # gpg processes that work while a volume is unpacked
 
+_Any = t.TypeVar("_Any", Part, Stored)
 Opened = tuple[Part, Plain]
 
 
@@ -37,14 +40,11 @@ class Opener:
         rest = collections.deque(sets)
         while rest:
             # dropped group by group: were all taken first, the bound might leave no room for the last
-            taken = [rest.popleft()]
-            files = [(self._fetcher.take(taken[0].index) or "", taken[0].index.name)]
-            while rest and len(taken) < _MOST and self._fetcher.ready(rest[0].index.name):
-                taken.append(rest.popleft())
-                files.append((self._fetcher.take(taken[-1].index) or "", taken[-1].index.name))
+            taken = self._next(rest, lambda one: one.index)
+            files = [(self._fetcher.take(one.index) or "", one.index.name) for one in taken]
             with contextlib.closing(Group(files, self._home)) as group:
                 for number, one in enumerate(taken):
-                    found.append((one, one.parse(lambda number=number: whole(group.open(number)))))  # type: ignore[misc]
+                    found.append((one, one.parse(functools.partial(_whole, group, number))))
                     self._fetcher.drop(one.index.name)
         return found
 
@@ -55,7 +55,7 @@ class Opener:
         try:
             while rest or ahead:
                 while rest and (not ahead or (len(ahead) < _AHEAD and self._ready(rest[0]))):
-                    parts = self._next(rest)
+                    parts = self._next(rest, lambda part: part.object)
                     files = [(self._fetched(part), part.object.name) for part in parts]
                     ahead.append((parts, Group(files, self._home)))
                 parts, group = ahead[0]
@@ -83,13 +83,16 @@ class Opener:
             plain.close()
         self._done(part)
 
-    def _next(self, rest: collections.deque[Part]) -> list[Part]:
-        """The next volume, and those behind it that are there already and small enough to go with it."""
+    def _next(self, rest: collections.deque[_Any], which: t.Callable[[_Any], StoredObject]) -> list[_Any]:
+        """The next one, and those behind it whose objects are there already and small enough to go with it."""
         taken = [rest.popleft()]
-        size = taken[0].object.bytes
-        while rest and len(taken) < _MOST and size + rest[0].object.bytes <= GROUPED and self._ready(rest[0]):
+        size = which(taken[0]).bytes
+        while rest and len(taken) < _MOST:
+            item = which(rest[0])
+            size += item.bytes
+            if size > GROUPED or not self._fetcher.ready(item.name):
+                break
             taken.append(rest.popleft())
-            size += taken[-1].object.bytes
         return taken
 
     def _ready(self, part: Part) -> bool:
@@ -107,3 +110,7 @@ class Opener:
         self._fetcher.drop(part.object.name)
         if not again:
             self._used(part)
+
+
+def _whole(group: Group, number: int) -> bytes:
+    return whole(group.open(number))

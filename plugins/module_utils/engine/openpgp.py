@@ -9,7 +9,7 @@ latter alone (RFC 4880, 4.2 and 5.6 to 5.9); unpacking it is most of the work of
 from __future__ import annotations
 
 from .errors import Damaged, LifeboatError, UnknownFormat
-from .inflate import DEFLATE, ZLIB, Bunzipped, Inflated, Read
+from .inflate import DEFLATE, ZLIB, Bunzipped, Inflated, Read, Unpacked
 
 _ONE_PASS, _SIGNATURE, _COMPRESSED, _LITERAL = 4, 2, 8, 11
 _CHUNK = 1 << 18
@@ -26,7 +26,7 @@ class Literal:
 
     def __init__(self, read: Read) -> None:
         self._outer = _Source(read)
-        self._inner: Inflated | Bunzipped | None = None
+        self._inner: Unpacked | None = None
         self._packet: _Packet | None = None
         self._trouble: LifeboatError | None = None
 
@@ -63,7 +63,7 @@ class Literal:
             raise Damaged("something follows behind the end of its data")
 
 
-def _unpacked(packet: _Packet) -> Inflated | Bunzipped:
+def _unpacked(packet: _Packet) -> Unpacked:
     algorithm = packet.exactly(1)[0]
     if algorithm == 1:
         return Inflated(packet.read, DEFLATE, "ZIP")

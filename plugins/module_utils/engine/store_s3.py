@@ -7,6 +7,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import functools
+import threading
 import typing as t
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
@@ -39,10 +40,16 @@ class S3Store:
         self.location = location
         self.bucket = parts.netloc
         self.prefix = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
+        self._making = threading.Lock()  # cached_property has none since Python 3.12, and a session makes one at a time
 
-    @functools.cached_property
+    @property
     def client(self) -> t.Any:
         """boto3's: it takes a while to make, and who only reads may do without."""
+        with self._making:
+            return self._client
+
+    @functools.cached_property
+    def _client(self) -> t.Any:
         return s3_client(self.location)
 
     def _failure(self, doing: str, error: Exception) -> LifeboatError:
@@ -59,7 +66,7 @@ class S3Store:
             for page in pages:
                 for item in page.get("Contents", []):
                     name = item["Key"][len(self.prefix) :]
-                    found.append(StoredObject(name, item["Size"], item["LastModified"], _etag(item)))
+                    found.append(StoredObject(name, item["Size"], item["LastModified"], etag(item)))
         except (BotoCoreError, ClientError) as error:
             raise self._failure(f"list {self.prefix + prefix!r}", error) from error
         return found
@@ -102,7 +109,7 @@ class S3Store:
             version_id=item["VersionId"],
             modified=item["LastModified"],
             bytes=item.get("Size", 0),
-            checksum="" if marker else _etag(item),
+            checksum="" if marker else etag(item),
             marker=marker,
             latest=item.get("IsLatest", False),
         )
@@ -141,7 +148,7 @@ class S3Store:
             raise self._failure(f"look at {self.prefix + name!r}", error) from error
         except BotoCoreError as error:
             raise self._failure(f"look at {self.prefix + name!r}", error) from error
-        return StoredObject(name, head["ContentLength"], head["LastModified"], _etag(head), head.get("VersionId"))
+        return StoredObject(name, head["ContentLength"], head["LastModified"], etag(head), head.get("VersionId"))
 
     def write(self, name: str, data: bytes, *, if_absent: bool = False) -> StoredObject:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -160,7 +167,7 @@ class S3Store:
                 )  # an answer was lost
             raise self._failure(f"write {self.prefix + name!r}", error) from error
         now = datetime.now(timezone.utc)
-        return StoredObject(name, len(data), now, _etag(answer), answer.get("VersionId"))
+        return StoredObject(name, len(data), now, etag(answer), answer.get("VersionId"))
 
     def delete(self, names: t.Sequence[str]) -> Sentences:
         return self._delete([{"Key": self.prefix + name} for name in names])
@@ -224,7 +231,7 @@ class S3Store:
         return explain(f"delete {key!r}{version} in s3://{self.bucket}", error, step)
 
 
-def _etag(answer: t.Mapping[str, t.Any]) -> str:
+def etag(answer: t.Mapping[str, t.Any]) -> str:
     return f"etag:{answer.get('ETag', '').strip(chr(34))}"
 
 

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 from .errors import LifeboatError
 from .store_base import PIECE, Location, StoredObject
-from .store_s3 import S3Store, read_credentials
+from .store_s3 import S3Store, etag, read_credentials
 
 _ATTEMPTS = 6  # the first one, and five more
 _TIMEOUTS = (10, 60)  # seconds: to connect, and without a byte
@@ -44,8 +44,13 @@ class S3Reads(S3Store):
         super().__init__(location)
         self._key = Key(*read_credentials(location.credentials_file))
 
-    @functools.cached_property
+    @property
     def _wire(self) -> _Wire:
+        with self._making:
+            return self._made_wire
+
+    @functools.cached_property
+    def _made_wire(self) -> _Wire:
         return _Wire(self.location, self._key, self.bucket)
 
     def list(self, prefix: str = "") -> list[StoredObject]:
@@ -75,8 +80,9 @@ class S3Reads(S3Store):
         for item in page.iterfind("{*}Contents"):
             fields = {child.tag.rpartition("}")[2]: child.text or "" for child in item}
             name = unquote_str(fields["Key"]) if coded else fields["Key"]
-            etag = f"etag:{fields.get('ETag', '').strip(chr(34))}"
-            yield StoredObject(name[len(self.prefix) :], int(fields["Size"]), _moment(fields["LastModified"]), etag)
+            yield StoredObject(
+                name[len(self.prefix) :], int(fields["Size"]), _moment(fields["LastModified"]), etag(fields)
+            )
 
     def read(self, name: str) -> bytes:
         from botocore.exceptions import BotoCoreError, ClientError

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import json
 import os
@@ -61,7 +62,7 @@ class Restore:
     scratch: Path
 
 
-class Tool:
+class Tool(abc.ABC):
     """One tool. Preparing and clearing away are not timed, :meth:`restore`'s command is."""
 
     name = ""
@@ -83,8 +84,9 @@ class Tool:
     def store(self, data: str, source: Path, day: int) -> None:
         """Back up ``source``, for the first time on day 0."""
 
+    @abc.abstractmethod
     def restore(self, wish: Restore) -> Command:
-        raise NotImplementedError
+        """The command that is measured."""
 
     def finish(self, wish: Restore) -> None:
         """Clear away what a run leaves: mounts, agents."""

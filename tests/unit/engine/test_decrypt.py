@@ -165,6 +165,21 @@ def test_all_forms_of_a_message(data: bytes, inner: str, outer: str | None, algo
     assert read(message(data, inner, outer, algorithm), piece) == data
 
 
+@pytest.mark.parametrize("algorithm", [1, 2, 3])
+@pytest.mark.parametrize("fastest", [zlib, inflate._fastest])
+def test_lengths_around_those_that_are_read_at_once(
+    algorithm: int, fastest: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where what was asked for just fits, the library still holds a rest, and all of its input is taken in."""
+    monkeypatch.setattr(inflate, "_fastest", fastest)
+    monkeypatch.setattr(inflate, "_Error", fastest.error)
+    words = b" ".join(b"%d" % number for number in range(60_000))
+    for start in (b"", words):
+        for more in range(-40, 40):
+            data = (start + bytes(1 << 18))[: (1 << 18) + more]
+            assert read(message(data, "parts", "parts", algorithm), 1 << 16) == data
+
+
 @given(
     data=st.binary(min_size=1, max_size=2000),
     inner=st.sampled_from(("parts", "new", "old")),

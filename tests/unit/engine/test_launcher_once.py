@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import importlib.util
-import threading
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from tests.unit.engine.serving import serving
 from tests.unit.engine.test_launcher import launched
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import command, launcher_once, store
@@ -93,13 +93,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def strict() -> t.Iterator[Strict]:
-    server = Strict()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Strict()) as server:
+        yield server
 
 
 _PUT = """

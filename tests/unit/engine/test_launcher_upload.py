@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import threading
 import typing as t
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from tests.unit.engine.serving import serving
 from tests.unit.engine.test_launcher import launched
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import command, store
@@ -59,13 +59,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def listener() -> t.Iterator[Listener]:
-    server = Listener()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Listener()) as server:
+        yield server
 
 
 _PUT = """

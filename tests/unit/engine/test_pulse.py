@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import decrypt, pulse, store
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import decrypt, fast, pulse, store
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError
 
 if t.TYPE_CHECKING:
@@ -92,11 +92,16 @@ def test_a_store_that_hangs_ends_the_restore(odd: Node, tmp_path: Path, monkeypa
     assert gone()
 
 
-def test_a_gpg_that_hangs_ends_the_restore(sealed: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("small", [1 << 40, 0])  # in one process, in several
+def test_a_gpg_that_hangs_ends_the_restore(
+    small: int, sealed: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast, "_SMALL", small)
+
     class Stopped(decrypt._Gpg):
         def __init__(self, path: str, name: str, home: str) -> None:
             super().__init__(path, name, home)
-            if ".vol" in name:
+            if "full" in name and ".vol" in name:
                 self._gpg.popen.send_signal(19)
 
     monkeypatch.setattr(decrypt, "_Gpg", Stopped)
