@@ -44,7 +44,7 @@ options:
       mode:
         description:
           - With V(compliance) nobody can delete a version before its time, the store's administrator included.
-          - With V(governance) the minter can.
+          - With V(governance) whoever may bypass it can. The minter may not, by the policy that Lifeboat documents for it.
         type: str
         choices: [governance, compliance]
         required: true

@@ -2,7 +2,8 @@
 # Copyright: Lifeboat contributors
 """A fleet of two nodes (node1, node10) and the controller's powers on a store that enforces policies, and what each may do.
 
-Every refusal has a positive control beside it: the same call with the right key or on the right name. The same matrix runs
+Most refusals have a positive control beside them: the same call with the right key or on the right name (all of them in
+molecule/isolation). The same matrix runs
 against the lab's Ceph RGW (molecule/default) and against an emulator of AWS (beside this file).
 """
 

@@ -2,7 +2,7 @@
 # Copyright: Lifeboat contributors
 """Users of a Ceph RGW over its admin-ops REST API, and their inline policies over its part of the IAM API.
 
-Works with RGW 16 to 20. The caller is the minter: an RGW user with the caps ``users=*;user-policy=*``. RGW makes the
+Written for RGW 16 to 20, tried on 18. The caller is the minter: an RGW user with the caps ``users=*;user-policy=*``. RGW makes the
 keys: a key of our own would travel in the query string, and so into the store's access log.
 """
 

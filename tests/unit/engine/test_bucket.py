@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
-"""The bucket's settings against a store in memory; tests/live has the same against a real one."""
+"""The bucket's settings against a store in memory; molecule/default (94_powers) has the same against a real one."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ print(json.dumps([asked, backend._backends["lifeboat"].__name__]))
 
 
 def test_uploads_are_noted_and_the_bucket_is_not_asked_for(tmp_path: Path) -> None:
-    """A mock of boto3; the real store is in tests/live."""
+    """A mock of boto3; the real store is in molecule/default."""
     (tmp_path / "volume").write_bytes(b"one")
     journal = tmp_path / "objects"
     asked, scheme = launched(_BACKEND, str(tmp_path / "volume"), LIFEBOAT_OBJECTS=str(journal))

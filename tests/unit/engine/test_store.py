@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Lifeboat contributors
-"""Objects in a folder and in a bucket. The bucket is botocore's Stubber, a mock: the real one is in tests/live."""
+"""Objects in a folder and in a bucket. The bucket is botocore's Stubber, a mock: the real one is in molecule/default and tests/powers."""
 
 from __future__ import annotations
 
