@@ -63,3 +63,60 @@ options:
 requirements:
   - The Lifeboat engine of the same version on the host (role P(lifeboat.fleet.duplicity#role)).
 """
+
+    # What only a backup to a target takes; a profile has its own.
+    BACKUP = r"""
+options:
+  exclude:
+    description:
+      - Patterns to leave out of a backup to a O(target), as duplicity understands them. Relative to O(source), or starting
+        with it or with V(**).
+    type: list
+    elements: str
+  presets:
+    description: Applications whose caches, sessions and generated media are left out. C(docs/options.md) lists the patterns.
+    type: list
+    elements: str
+    choices: [magento, wordpress, mediawiki]
+  exclude_if_present:
+    description: Names of files. A folder that holds one of them is left out whole.
+    type: list
+    elements: str
+  exclude_device_files:
+    description: Leave out block and character devices.
+    type: bool
+  one_file_system:
+    description: Leave out what is mounted below O(source).
+    type: bool
+  volume_mib:
+    description: Size of a volume in MiB. A backup needs room for about O(concurrency) + 2 of them. The engine's default is 50.
+    type: int
+  compression_level:
+    description: Of encrypted sets, 0 to 9. The engine's default is 1.
+    type: int
+  concurrency:
+    description: Uploads at a time beside the main process. The engine's default is 2.
+    type: int
+  upload_kib_per_second:
+    description: Limit of all uploads together to an V(s3://) O(target). 0 sets none.
+    type: int
+  full_every_days:
+    description: With O(mode=auto), the period in which one full is made. The engine's default is 7.
+    type: float
+  full_every_incrementals:
+    description: With O(mode=auto), make a full also when the newest chain has so many incrementals. 0 sets no limit.
+    type: int
+  skip_if_unchanged:
+    description: With O(mode=auto), make no set while the source is what the newest set holds; C(changed) is then false.
+    type: bool
+  nice:
+    description: How far the run steps back for the processor, 0 to 19.
+    type: int
+  ionice:
+    description: How far it steps back for the disk.
+    type: str
+    choices: [idle, best-effort]
+  tmpdir:
+    description: Folder for temporary files, instead of the engine's cache.
+    type: path
+"""
