@@ -7,7 +7,6 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-import stat
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -271,7 +270,7 @@ class _Run:
         self, store: ObjectStore, started: datetime, choice: Choice, newest: str, tree: witness.Tree
     ) -> Result:
         """The record of a look that found nothing new: it has no mode and no objects, and names the point that stands."""
-        sizes = [status.st_size for status in tree.values() if stat.S_ISREG(status.st_mode)]
+        files, size = witness.volume(tree)
         entry = Record(
             operation="backup",
             outcome="ok",
@@ -281,8 +280,8 @@ class _Run:
             profile=None if self.profile.bare else self.profile.name,
             set_time=newest,
             chain=choice.chain.time if choice.chain else None,
-            files=len(sizes),
-            bytes=sum(sizes),
+            files=files,
+            bytes=size,
         )
         self._publish(store, entry, started)
         return Result(entry, False, f"Nothing has changed since {newest}: that restore point stands, no set was made.")

@@ -16,7 +16,7 @@ import typing as t
 
 from .errors import Damaged, LifeboatError, UnknownFormat
 from .inflate import GZIP, Inflated
-from .keyring import cause, statuses
+from .keyring import cause, environment, statuses
 from .openpgp import Literal
 from .outcome import SYMMETRIC
 
@@ -228,12 +228,6 @@ class _Process:
     """A gpg that works beside us, and what it says."""
 
     def __init__(self, arguments: t.Sequence[str], home: str, source: int | t.IO[bytes], to: int) -> None:
-        environment = {
-            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-            "HOME": home,
-            "GNUPGHOME": home,
-            "LC_ALL": "C.UTF-8",
-        }
         # files in memory: a pipe that nobody reads could block gpg, and threads for two short texts are too many
         self._status, self._messages = os.memfd_create("status"), os.memfd_create("messages")
         try:
@@ -242,7 +236,7 @@ class _Process:
                     *("gpg", "--batch", "--no-tty", "--quiet", "--status-fd", str(self._status)),
                     *("--pinentry-mode", "loopback", "--no-auto-check-trustdb", *arguments),
                 ],
-                env=environment,
+                env=environment(home),
                 stdin=source,
                 stdout=to,
                 stderr=self._messages,

@@ -50,6 +50,12 @@ class Opened:
     encrypted_to: frozenset[str]
 
 
+def environment(home: str) -> dict[str, str]:
+    """What gpg is started with; ``home`` is its GNUPGHOME."""
+    path = os.environ.get("PATH", "/usr/bin:/bin")
+    return {"PATH": path, "HOME": home, "GNUPGHOME": home, "LC_ALL": "C.UTF-8"}
+
+
 class Keyring:
     """``with Keyring() as keyring``: ``keyring.home`` is its GNUPGHOME (0700), removed at the end.
 
@@ -82,7 +88,7 @@ class Keyring:
             # without a socket folder under /run/user the second says so: that is no failure
             subprocess.run(
                 ["gpgconf", "--homedir", self.home, *action],
-                env=self._environment(),
+                env=environment(self.home),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -159,10 +165,6 @@ class Keyring:
             raise LifeboatError(f"cannot export key {fingerprint}: this keyring does not hold it.")
         return output
 
-    def _environment(self) -> dict[str, str]:
-        path = os.environ.get("PATH", "/usr/bin:/bin")
-        return {"PATH": path, "HOME": self.home, "GNUPGHOME": self.home, "LC_ALL": "C.UTF-8"}
-
     def _gpg(self, arguments: t.Sequence[str], data: bytes, doing: str) -> _Answer:
         if not self.home:
             raise RuntimeError("the keyring is not open: use it as a context manager")
@@ -171,7 +173,7 @@ class Keyring:
         try:
             finished = subprocess.run(
                 [*argv, "--passphrase-fd", str(read_end), *arguments],
-                env=self._environment(),
+                env=environment(self.home),
                 input=data,
                 capture_output=True,
                 timeout=_TIMEOUT,

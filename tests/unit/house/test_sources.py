@@ -122,7 +122,9 @@ def test_a_playbook_says_what_it_does_and_how_to_call_it(playbook: Path) -> None
     assert f"playbooks/{playbook.name}" in "\n".join(said), "the header shows the command that calls the playbook"
 
 
-@pytest.mark.parametrize("store", ["molecule/default/tests/test_default_94_powers.py", "tests/powers/test_powers_aws.py"])
+@pytest.mark.parametrize(
+    "store", ["molecule/default/tests/test_default_94_powers.py", "tests/powers/test_powers_aws.py"]
+)
 def test_every_promise_of_the_powers_is_tried_on_each_store(store: str) -> None:
     """Tests run where they are imported: one that is forgotten there would run nowhere, and nobody would see."""
     promised = set(re.findall(r"^def (test_\w+)", (ROOT / "tests/powers/promises.py").read_text(), re.MULTILINE))
