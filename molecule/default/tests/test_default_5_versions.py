@@ -121,16 +121,17 @@ class Repository:
         self.change()
         self.stock(f"stock full --volsize 1 {self.writing} {self.source} {self.stock_url}")
         self.change()
-        self.stock(f"sleep 1; stock incremental {self.writing} {self.source} {self.stock_url}")
+        self.stock(f"stock incremental {self.writing} {self.source} {self.stock_url}")
 
     @property
     def writing(self) -> str:
         return f"--encrypt-key {self.fingerprint} --gpg-options=--trust-model=always" if self.sealed else ""
 
     def change(self) -> None:
-        """The next state of the source; ``looks`` remembers all."""
+        """The next state of the source, a second after the last backup of it, since stock duplicity takes a file whose time
+        has the same second for unchanged (guard 21); ``looks`` remembers all."""
         script = SEED.replace("{top}", self.source).replace("{generation}", str(len(self.looks)))
-        run = self.fleet.feed(self.host, "python3 -", script)
+        run = self.fleet.feed(self.host, "sleep 1; python3 -", script)
         assert run.rc == 0, run.out
         self.looks.append(self.fleet.look(self.host, self.source))
 
