@@ -36,7 +36,7 @@ STORE: dict[str, t.Any] = {
 }
 
 
-ENCRYPTION = ("public_key", "private_key")
+ENCRYPTION = ("public_key", "private_key", "passphrase")
 
 
 class EngineModule(AnsibleModule):

@@ -47,7 +47,12 @@ options:
         description: Armored public key that a backup is encrypted to.
         type: str
       private_key:
-        description: Armored private key (without passphrase) for reading. It is kept in memory for this one operation.
+        description: Armored private key for reading. It is kept in memory for this one operation.
+        type: str
+      passphrase:
+        description:
+          - Opens what is sealed with a passphrase and no key, as duplicity's sets are by default, or a protected O(encryption.private_key).
+          - It is for reading: a backup is sealed with O(encryption.public_key) only, and kept in memory for this one operation.
         type: str
   mode:
     description: V(auto) makes a full when it is due and an incremental otherwise.
@@ -149,12 +154,13 @@ attributes:
   action:
     support: full
     details:
-      - It refuses what O(store.secret_key) and O(encryption.private_key) rule out, and shows progress (O(show_progress)).
+      - It refuses what O(store.secret_key), O(encryption.private_key) and O(encryption.passphrase) rule out, and shows progress
+        (O(show_progress)).
   async:
     support: partial
     details:
-      - Not with O(store.secret_key) or O(encryption.private_key), since Ansible writes the arguments of such a task to the host's
-        disk. With a profile, or O(store.credentials_file), it works.
+      - Not with O(store.secret_key), O(encryption.private_key) or O(encryption.passphrase), since Ansible writes the arguments of
+        such a task to the host's disk. With a profile, or O(store.credentials_file), it works.
   check_mode:
     support: full
     details:
@@ -171,8 +177,9 @@ attributes:
   bypass_host_loop:
     support: none
 notes:
-  - A task with O(store.secret_key) or O(encryption.private_key) needs pipelining (C(pipelining = true) in C([connection]) of
-    ansible.cfg), without which Ansible writes its arguments to the host's disk. It is refused before anything is sent.
+  - A task with O(store.secret_key), O(encryption.private_key) or O(encryption.passphrase) needs pipelining
+    (C(pipelining = true) in C([connection]) of ansible.cfg), without which Ansible writes its arguments to the host's disk. It is
+    refused before anything is sent.
   - Needs root on the host, for owners and modes of restored files and for starting the unit.
 seealso:
   - module: lifeboat.fleet.duplicity_info
@@ -336,6 +343,7 @@ def argument_spec():
             "options": {
                 "public_key": {"type": "str", "no_log": False},
                 "private_key": {"type": "str", "no_log": True},
+                "passphrase": {"type": "str", "no_log": True},
             },
         },
         "mode": {"type": "str", "choices": ["auto", "full", "incremental"], "default": "auto"},

@@ -38,18 +38,23 @@ options:
     type: dict
     suboptions:
       private_key:
-        description: Armored private key (without passphrase). It is kept in memory for this one operation.
+        description: Armored private key. It is kept in memory for this one operation.
+        type: str
+      passphrase:
+        description:
+          - Opens what is sealed with a passphrase and no key, as duplicity's sets are by default, or a protected O(encryption.private_key).
+          - It is for reading, and kept in memory for this one operation.
         type: str
 attributes:
   action:
     support: full
     details:
-      - It refuses what O(store.secret_key) and O(encryption.private_key) rule out.
+      - It refuses what O(store.secret_key), O(encryption.private_key) and O(encryption.passphrase) rule out.
   async:
     support: partial
     details:
-      - Not with O(store.secret_key) or O(encryption.private_key), since Ansible writes the arguments of such a task to the host's
-        disk. With a profile, or O(store.credentials_file), it works.
+      - Not with O(store.secret_key), O(encryption.private_key) or O(encryption.passphrase), since Ansible writes the arguments of
+        such a task to the host's disk. With a profile, or O(store.credentials_file), it works.
   bypass_host_loop:
     support: none
   check_mode:
@@ -59,8 +64,9 @@ attributes:
   platform:
     platforms: posix
 notes:
-  - A task with O(store.secret_key) or O(encryption.private_key) needs pipelining (C(pipelining = true) in C([connection]) of
-    ansible.cfg), without which Ansible writes its arguments to the host's disk. It is refused before anything is sent.
+  - A task with O(store.secret_key), O(encryption.private_key) or O(encryption.passphrase) needs pipelining
+    (C(pipelining = true) in C([connection]) of ansible.cfg), without which Ansible writes its arguments to the host's disk. It is
+    refused before anything is sent.
 seealso:
   - module: lifeboat.fleet.duplicity
   - module: lifeboat.fleet.fleet_info
@@ -178,7 +184,10 @@ def argument_spec():
         "time": {"type": "str"},
         "as_of": {"type": "str"},
         "path": {"type": "str"},
-        "encryption": {"type": "dict", "options": {"private_key": {"type": "str", "no_log": True}}},
+        "encryption": {
+            "type": "dict",
+            "options": {"private_key": {"type": "str", "no_log": True}, "passphrase": {"type": "str", "no_log": True}},
+        },
     }
 
 

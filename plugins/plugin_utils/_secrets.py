@@ -11,7 +11,7 @@ from ansible import constants
 from ansible.module_utils.common.validation import check_type_dict
 
 # option and suboption of the modules that are secret
-SECRETS = (("store", "secret_key"), ("encryption", "private_key"))
+SECRETS = (("store", "secret_key"), ("encryption", "private_key"), ("encryption", "passphrase"))
 
 
 def given(arguments: t.Mapping[str, t.Any]) -> list[str]:

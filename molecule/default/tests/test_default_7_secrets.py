@@ -131,7 +131,7 @@ def plain(operation: str, **more: Any) -> dict[str, Any]:
     return {"lifeboat.fleet.duplicity": {"operation": operation, **target, **more}}
 
 
-KEY = {"encryption": {"private_key": "{{ private_key }}"}}
+KEY = {"encryption": {"private_key": "{{ private_key }}", "passphrase": "{{ passphrase }}"}}
 PUBLIC = {"encryption": {"public_key": "{{ public_key }}"}, "source": SOURCE}
 ALTER = {"ansible.builtin.shell": f"date +%s%N >> {BACK}/page1"}
 GOOD = [
@@ -173,7 +173,7 @@ WRONG_STORE = {"store": "{{ store | combine({'secret_key': wrong_secret}) }}"}
 SPACE = {"store": "{{ store | combine({'secret_key': broken ~ ' ' ~ broken}) }}"}
 WRONG_KEY = {"encryption": {"private_key": "{{ wrong_private }}"}}
 NO_KEY = {"encryption": {"private_key": "{{ broken }}"}}
-ODD_KEY = {"encryption": {"private_key": "{{ private_key }}", "passphrase": "{{ broken }}"}}  # no such option
+ODD_KEY = {"encryption": {"private_key": "{{ private_key }}", "password": "{{ broken }}"}}  # no such option
 BAD = [
     *(plain(name, **{**PUBLIC, **more}) for name in ("backup",) for more in (WRONG_STORE, SPACE)),
     *(plain(name, **WRONG_STORE) for name in ("info", "verify", "prune", "cleanup")),
@@ -198,6 +198,7 @@ class Scene:
         bucket.admin.put_policy(policies.user_name(bucket.name, "node", "secrets"), "lifeboat", document)
         self.private, self.public = pair("the sentinel")
         self.wrong_private, wrong_public = pair("another one")
+        self.passphrase = secrets.token_urlsafe(30)
         self.wrong_secret, self.broken = secrets.token_urlsafe(30), f"broken{secrets.token_hex(16)}"
         controller = fleet.state / "controller"
         store = json.loads((fleet.state / "fleet.json").read_text())["store"]
@@ -213,6 +214,7 @@ class Scene:
         self.sentinels: dict[str, set[bytes]] = {
             "the store's secret key": of_text(self.store["secret_key"]),
             "the private key": of_key(self.private, self.public),
+            "the passphrase": of_text(self.passphrase),
             "a wrong secret key": of_text(self.wrong_secret),
             "a wrong private key": of_key(self.wrong_private, wrong_public),
             "what is no key": of_text(self.broken),
@@ -246,6 +248,7 @@ class Scene:
             "store": self.store,
             "private_key": self.private,
             "public_key": self.public,
+            "passphrase": self.passphrase,
             "wrong_secret": self.wrong_secret,
             "wrong_private": self.wrong_private,
             "broken": self.broken,

@@ -59,10 +59,7 @@ def upload_share(profile: Profile) -> int:
 def environment(
     location: Location, workspace: Workspace, base: t.Mapping[str, str], *, upload: int = 0
 ) -> dict[str, str]:
-    """The whole environment: nothing of the caller's is inherited but PATH. ``upload`` limits each process's uploads.
-
-    PASSPHRASE is set and empty: unset, duplicity asks for one on a terminal and fails without (facts: guard 17).
-    """
+    """The whole environment: nothing of the caller's is inherited but PATH. ``upload`` limits each process's uploads."""
     env = {
         "PATH": base.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
         "HOME": workspace.temporary,
@@ -70,7 +67,6 @@ def environment(
         "TZ": "UTC",
         "TMPDIR": workspace.temporary,
         "GNUPGHOME": workspace.gnupghome,
-        "PASSPHRASE": "",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     if workspace.changed:

@@ -16,11 +16,13 @@ import typing as t
 
 from .errors import Damaged, LifeboatError, UnknownFormat
 from .inflate import GZIP, Inflated
-from .keyring import cause, environment, statuses
+from .keyring import cause, command, environment, statuses
 from .openpgp import Literal
 from .outcome import SYMMETRIC
 
 _CHUNK = 1 << 20
+# of a message that is sealed with a passphrase (gpg 2.2.20 and newer)
+_WRONG = "symkey_decrypt.maybe_error 11_BAD_PASSPHRASE"
 
 
 class Plain(t.Protocol):
@@ -208,10 +210,11 @@ class _Gpg:
         if code < 0:
             raise LifeboatError(f"gpg was killed by signal {-code}: free memory, and try again.")
         if code != 0:
-            if "NEED_PASSPHRASE_SYM" in words and "ENC_TO" not in words:
+            unopened = "DECRYPTION_FAILED" in words and "DECRYPTION_INFO" not in words
+            if ("ERROR", _WRONG) in status or (unopened and "ENC_TO" not in words):
                 raise LifeboatError(SYMMETRIC)
             why = cause(status, self._gpg.words())
-            if "DECRYPTION_FAILED" in words and "DECRYPTION_INFO" not in words:
+            if unopened:
                 raise LifeboatError(f"cannot decrypt {self._name}: {why}; check that the right key was given.")
             raise Damaged(f"it cannot be decrypted: {why}")
         if "DECRYPTION_OKAY" not in words or "GOODMDC" not in words:
@@ -232,10 +235,7 @@ class _Process:
         self._status, self._messages = os.memfd_create("status"), os.memfd_create("messages")
         try:
             self.popen = subprocess.Popen(
-                [
-                    *("gpg", "--batch", "--no-tty", "--quiet", "--status-fd", str(self._status)),
-                    *("--pinentry-mode", "loopback", "--no-auto-check-trustdb", *arguments),
-                ],
+                [*command(home, self._status), "--no-auto-check-trustdb", *arguments],
                 env=environment(home),
                 stdin=source,
                 stdout=to,

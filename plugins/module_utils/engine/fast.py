@@ -101,7 +101,7 @@ def read(
             reader.progress, reader.beat = progress or reader.progress, beat
             reader.deltas = DeltaSpool(os.path.join(folder, "deltas"), spool_bytes // 3)
             stack.callback(reader.deltas.close)
-            ring = stack.enter_context(Keyring())
+            ring = stack.enter_context(Keyring(origin.passphrase))
             return reader.run(ring, origin.private_key, stack)
     except Damaged as error:
         raise LifeboatError(f"the repository is damaged: {error}.") from error

@@ -56,23 +56,38 @@ def environment(home: str) -> dict[str, str]:
     return {"PATH": path, "HOME": home, "GNUPGHOME": home, "LC_ALL": "C.UTF-8"}
 
 
+def passphrase_file(home: str) -> str:
+    """Where a keyring's passphrase is, in its first line: empty if there is none, so that gpg never asks."""
+    return os.path.join(home, "passphrase")  # the launcher reads it too
+
+
+def command(home: str, status: int) -> list[str]:
+    """How a gpg begins that speaks to nobody but us; its status lines go to the descriptor ``status``."""
+    quiet = ("gpg", "--batch", "--no-tty", "--quiet", "--pinentry-mode", "loopback")
+    return [*quiet, "--status-fd", str(status), "--passphrase-file", passphrase_file(home)]
+
+
 class Keyring:
     """``with Keyring() as keyring``: ``keyring.home`` is its GNUPGHOME (0700), removed at the end.
 
-    ``passphrase`` opens protected keys that are imported; keys made here have none.
+    ``passphrase`` opens protected keys that are imported, and messages sealed with it; keys made here have none.
     """
 
     def __init__(self, passphrase: str | None = None) -> None:
         self.home = ""
-        self._passphrase = passphrase
+        self._passphrase = passphrase or ""
 
     def __enter__(self) -> Keyring:
         for program in ("gpg", "gpgconf"):
             if shutil.which(program) is None:
                 raise LifeboatError(f"this host lacks the program {program}: install gnupg.")
         self.home = private.make()
-        with open(os.path.join(self.home, "gpg-agent.conf"), "w", encoding="ascii") as handle:
-            handle.write(_AGENT)
+        for path, text in (
+            (os.path.join(self.home, "gpg-agent.conf"), _AGENT),
+            (passphrase_file(self.home), self._passphrase),
+        ):
+            with open(path, "w", encoding="utf-8") as handle:
+                handle.write(text)
         return self
 
     def __exit__(
@@ -168,34 +183,22 @@ class Keyring:
     def _gpg(self, arguments: t.Sequence[str], data: bytes, doing: str) -> _Answer:
         if not self.home:
             raise RuntimeError("the keyring is not open: use it as a context manager")
-        argv = ["gpg", "--batch", "--no-tty", "--quiet", "--status-fd", "2", "--pinentry-mode", "loopback"]
-        read_end = self._passphrase_pipe()
         try:
             finished = subprocess.run(
-                [*argv, "--passphrase-fd", str(read_end), *arguments],
+                [*command(self.home, 2), *arguments],
                 env=environment(self.home),
                 input=data,
                 capture_output=True,
                 timeout=_TIMEOUT,
-                pass_fds=[read_end],
                 check=False,
             )
         except subprocess.TimeoutExpired:
             raise LifeboatError(f"cannot {doing}: gpg did not answer within {_TIMEOUT:.0f} s; try again.") from None
-        finally:
-            os.close(read_end)
         text = finished.stderr.decode("utf-8", "replace")
         status = statuses(text)
         if finished.returncode != 0:
             raise LifeboatError(f"cannot {doing}: {cause(status, text)}.")
         return _Answer(finished.stdout, status)
-
-    def _passphrase_pipe(self) -> int:
-        """A descriptor to read the passphrase from (empty: keys without one never ask)."""
-        read_end, write_end = os.pipe()
-        with os.fdopen(write_end, "wb") as handle:
-            handle.write((self._passphrase or "").encode())
-        return read_end
 
 
 @dataclass(frozen=True)

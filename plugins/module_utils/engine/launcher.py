@@ -16,6 +16,7 @@ These things differ from stock duplicity; repositories do not:
 * ``os.access`` judges by the effective ids, so that a service user with CAP_DAC_READ_SEARCH may read what it can read;
   duplicity would leave such files out and end with success.
 * The machine log takes every name: duplicity's own drops an event, a lost file's too, when a name in it is not UTF-8.
+* A passphrase comes from the keyring's own file: in the environment, where duplicity looks, every gpg would have it too.
 * With LIFEBOAT_ONTO set, a restore goes onto a folder that holds something (see ``in_place``, which prepares it).
 * Files named in the file LIFEBOAT_CHANGED (relative, each ended by a NUL) count as changed even if mtime, mode and owner
   are as before: duplicity looks at nothing else (see ``witness.closely``).
@@ -55,7 +56,7 @@ if os.environ.get("LIFEBOAT_PARENT"):
     _end_with_parent(os.environ["LIFEBOAT_PARENT"])
 os.access = functools.partial(os.access, effective_ids=True)
 
-from duplicity import backend, config, dup_time, file_naming, log  # os.access must be set before
+from duplicity import backend, config, dup_main, dup_time, file_naming, log  # os.access must be set before
 from duplicity.backends.localbackend import LocalBackend
 from duplicity.dup_collections import BackupSet
 from duplicity.path import Path, ROPath
@@ -122,6 +123,15 @@ def _log_every_name(filename: str) -> None:
     log._logger.addHandler(handler)
 
 
+def _passphrase(*_asked: t.Any, **_more: t.Any) -> str:
+    """``dup_main.get_passphrase``; unset, it would ask for one on a terminal and fail without (facts: guard 17)."""
+    try:
+        with open(os.path.join(os.environ.get("GNUPGHOME", ""), "passphrase"), encoding="utf-8") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return ""  # started by hand, without a keyring
+
+
 def _read_closely(listing: str) -> None:
     with open(listing, "rb") as handle:
         changed = {tuple(path.split(b"/")) for path in handle.read().split(b"\0") if path}
@@ -130,6 +140,7 @@ def _read_closely(listing: str) -> None:
 
 
 log.add_file = _log_every_name
+dup_main.get_passphrase = _passphrase
 if os.environ.get("LIFEBOAT_ONTO"):
     Path.isemptydir = lambda self: True  # all it is asked for: may a restore write here?
 if os.environ.get("LIFEBOAT_CHANGED"):

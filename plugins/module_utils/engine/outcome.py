@@ -52,10 +52,7 @@ _CAUSES = {
 }
 
 
-SYMMETRIC = (
-    "the set is encrypted with a passphrase, for which this engine has no use: restore it with duplicity itself "
-    "(docs/versions.md)."
-)
+SYMMETRIC = "the set is encrypted with a passphrase: give the right one as encryption.passphrase."
 _PASSPHRASE = re.compile(r"^gpg: encrypted with [0-9]+ passphrase", re.MULTILINE)
 
 

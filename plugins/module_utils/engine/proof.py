@@ -80,7 +80,7 @@ def witness_of(corner: Location, entry: Record, origin: Origin) -> witness.Witne
         raise Refused("this point is encrypted: give the node's private key, opened from escrow.")
     data = open_store(corner).read(entry.witness)
     if origin.private_key is not None:
-        with Keyring() as ring:
+        with Keyring(origin.passphrase) as ring:
             ring.import_keys(origin.private_key)
             data = ring.decrypt(data)
     found = witness.parse(data)

@@ -23,17 +23,19 @@ Build = t.Callable[[command.Workspace, Location], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where to read from: the repository, and what its records call it. ``private_key`` is armored OpenPGP, or None
-    for a repository in clear. ``node`` and ``profile`` are None for a repository that keeps no records."""
+    """Where to read from: the repository, and what its records call it. ``private_key`` is armored OpenPGP; ``passphrase``
+    opens it, or sets that are sealed with a passphrase; with neither, the repository is one in clear. ``node`` and
+    ``profile`` are None for a repository that keeps no records."""
 
     repository: Location
     private_key: bytes | None = None
+    passphrase: str | None = None
     node: str | None = None
     profile: str | None = None
 
     @property
     def encrypted(self) -> bool:
-        return self.private_key is not None
+        return self.private_key is not None or self.passphrase is not None
 
     @property
     def as_of(self) -> str | None:
@@ -71,7 +73,7 @@ def opened(origin: Origin, room: str) -> t.Iterator[command.Workspace]:
     """A workspace in ``room`` with a cold cache and, for its time, the private key in a keyring of its own."""
     for folder in ("archive", "tmp"):
         os.makedirs(os.path.join(room, folder), mode=0o700)
-    with Keyring() as ring:
+    with Keyring(origin.passphrase) as ring:
         if origin.private_key is not None:
             ring.import_keys(origin.private_key)
         yield command.Workspace(

@@ -4,7 +4,7 @@
 
 ``{"engine": "0.1.0", "operation": "backup|restore|verify|prune|cleanup|info", ...}``. Either ``profile`` names what is installed on this
 node, or ``target`` (a URL), ``store``, ``encryption`` and ``source`` are given. Secrets arrive here and go no further
-than a folder in memory: ``store.access_key``, ``store.secret_key``, ``encryption.private_key``.
+than a folder in memory: ``store.access_key``, ``store.secret_key``, ``encryption.private_key``, ``encryption.passphrase``.
 """
 
 from __future__ import annotations
@@ -109,6 +109,11 @@ def _backup(values: Values, layout: Layout) -> dict[str, t.Any]:
         return unit.start(settings.name, mode, layout)
     if "source" not in values:
         raise Refused("a backup to a target needs 'source', the folder to back up.")
+    if reading := sorted(key for key, value in values.get("encryption", {}).items() if value and key != "public_key"):
+        raise Refused(
+            f"encryption.{reading[0]} is for reading: a backup is sealed with encryption.public_key, so that the node can't "
+            "read what it wrote."
+        )
     with target.location(values) as location:
         key = values.get("encryption", {}).get("public_key")
         settings = target.bare_profile(values, location, target.fingerprint(key))

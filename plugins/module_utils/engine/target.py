@@ -86,8 +86,11 @@ def as_of(values: Values) -> datetime | None:
 @contextmanager
 def origin(values: Values, layout: Layout) -> t.Iterator[tuple[Origin, Corner | None]]:
     """What to read, and the node's corner if the repository lies in one."""
-    key = values.get("encryption", {}).get("private_key")
+    given = values.get("encryption", {})
+    key, passphrase = given.get("private_key"), given.get("passphrase") or None
     private_key = key.encode() if key else None
+    if passphrase and "\n" in passphrase:
+        raise Refused("encryption.passphrase is more than one line: gpg takes the first one only, so give that.")
     if "profile" in values:
         settings = profile.load(values["profile"], layout)
         if settings.fingerprint is not None and private_key is None:
@@ -95,17 +98,17 @@ def origin(values: Values, layout: Layout) -> t.Iterator[tuple[Origin, Corner | 
                 "this needs the node's private key, which is not on the node: use playbooks/restore.yml, or give the key "
                 "opened from escrow."
             )
-        own_key = private_key if settings.fingerprint else None
+        own = (private_key, passphrase) if settings.fingerprint else (None, None)
         node = settings.node or ""  # an installed profile always names its node
         settings = replace(settings, store=replace(settings.store, as_of=as_of(values)))
-        yield Origin(settings.repository, own_key, node, settings.name), Corner(settings.store, node, settings.name)
+        yield Origin(settings.repository, *own, node, settings.name), Corner(settings.store, node, settings.name)
         return
     with location(values) as place:
         corner = corner_of(place)
         if corner is None:
-            yield Origin(place, private_key), None
+            yield Origin(place, private_key, passphrase), None
         else:
-            yield Origin(place, private_key, corner.node, corner.profile), corner
+            yield Origin(place, private_key, passphrase, corner.node, corner.profile), corner
 
 
 @contextmanager

@@ -101,15 +101,15 @@ def test_a_secret_of_module_defaults_counts(site: t.Any) -> None:
     ("wrong", "sentence"),
     [
         (
-            {"encryption": {"passphrase": SECRET}},
-            "'encryption' has no option 'passphrase': it has private_key, public_key.",
+            {"encryption": {"password": SECRET}},
+            "'encryption' has no option 'password': it has passphrase, private_key, public_key.",
         ),
         ({"store": {"secretkey": SECRET}}, "'store' has no option 'secretkey': it has access_key,"),
         ({"store": {SECRET: "x"}}, "'store' has no option of that name: it has access_key,"),
         ({"store": SECRET}, "'store' is not a dictionary: give it as one."),
         ({"store": [SECRET]}, "'store' is not a dictionary: give it as one."),
     ],
-    ids=["passphrase", "misspelt", "odd", "string", "list"],
+    ids=["password", "misspelt", "odd", "string", "list"],
 )
 def test_a_secret_at_a_wrong_place(site: t.Any, module: str, wrong: dict[str, t.Any], sentence: str) -> None:
     """The module would fail, and Ansible show its arguments."""

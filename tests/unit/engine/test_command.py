@@ -54,7 +54,6 @@ def test_environment(case: dict[str, t.Any]) -> None:
         "TZ": "UTC",
         "TMPDIR": "/c/tmp",
         "GNUPGHOME": "/dev/shm/keys",
-        "PASSPHRASE": "",
         "PYTHONDONTWRITEBYTECODE": "1",
         **case["has"],
     }

@@ -45,7 +45,8 @@ def fast_restore(
 ) -> tuple[fast.Counted, dict[bytes, tuple[t.Any, ...]]]:
     location = Location(f"file://{history.repository}")
     chain = chains.collect(open_store(location).list()).chains[0]
-    origin = Origin(location, pair.private.encode() if history.key else None)
+    key = pair.private.encode() if history.key else None
+    origin = Origin(location, key, passphrase=history.passphrase or None)
     spool = history.root / "spool"
     spool.mkdir(exist_ok=True)
     told = {"files": 0, "size": 0, "volumes": 0}
@@ -64,7 +65,8 @@ def fast_restore(
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
 def test_both_engines_restore_the_same_tree(seed: int, room: Path, pair: Pair, ring: Keyring) -> None:
-    history = History(room, seed, pair.fingerprint if seed % 2 else None, ring.home)
+    form = {"key": pair.fingerprint} if seed % 3 == 1 else {"passphrase": "ein gutes Paßwort"} if seed % 3 == 2 else {}
+    history = History(room, seed, gnupghome=ring.home, **form)
     history.run(sets=2 + seed % 3)
     for number in range(history.sets):
         stock = room / "stock"

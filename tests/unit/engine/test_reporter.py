@@ -143,7 +143,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     for verb, target, written in (("restore", tmp_path / "tree", size), ("verify", tmp_path, 0)):
         counts = tmp_path / verb
         argv = ["-c", code, command.LAUNCHER, verb, "--no-encryption", "--archive-dir", str(tmp_path / "cache")]
-        environment = {**os.environ, "PASSPHRASE": "", "LIFEBOAT_PROGRESS": str(counts)}
+        environment = {**os.environ, "LIFEBOAT_PROGRESS": str(counts)}
         done = subprocess.run(
             [sys.executable, *argv, f"file://{many.repository}", str(target)],
             env=environment,

@@ -97,6 +97,7 @@ class History:
     seed: int
     key: str | None = None  # fingerprint of a key in ``gnupghome``
     gnupghome: str = ""
+    passphrase: str = ""  # seals the sets where there is no key
     random: random.Random = field(init=False)
     sets: int = 0
 
@@ -116,6 +117,10 @@ class History:
     @property
     def repository(self) -> Path:
         return self.root / "repository"
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        return {"GNUPGHOME": self.gnupghome, "PASSPHRASE": self.passphrase}
 
     def moment(self, number: int) -> int:
         return START + number * DAY
@@ -228,13 +233,17 @@ class History:
     def save(self) -> None:
         """One more set: the full first, then incrementals."""
         mode = "incremental" if self.sets else "full"
-        form = ["--encrypt-key", self.key, "--gpg-options=--trust-model=always --compress-level=1"] if self.key else []
-        form = form or ["--no-encryption", *(() if self.compress else ("--no-compression",))]
+        if self.key:
+            form = ["--encrypt-key", self.key, "--gpg-options=--trust-model=always --compress-level=1"]
+        elif self.passphrase:
+            form = ["--gpg-options=--compress-level=1 --s2k-count=65536"]
+        else:
+            form = ["--no-encryption", *(() if self.compress else ("--no-compression",))]
         done = duplicity(
             self.root,
             *(mode, *form, "--volsize", "1", "--current-time", str(self.moment(self.sets)), "--allow-source-mismatch"),
             *(str(self.source), f"file://{self.repository}"),
-            env={"GNUPGHOME": self.gnupghome},
+            env=self.secrets,
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         self.sets += 1
@@ -250,10 +259,10 @@ class History:
         """Point ``number`` by stock duplicity, from a cold cache."""
         shutil.rmtree(self.root / "cold", ignore_errors=True)
         (self.root / "cold").mkdir()
-        form = ["--gpg-options=--s2k-count=65536"] if self.key else ["--no-encryption"]
+        form = ["--gpg-options=--s2k-count=65536"] if self.key or self.passphrase else ["--no-encryption"]
         return duplicity(
             self.root / "cold",
             *("restore", *form, "--time", str(self.moment(number)), "--numeric-owner", *more),
             *(f"file://{self.repository}", str(destination)),
-            env={"GNUPGHOME": self.gnupghome},
+            env=self.secrets,
         )
