@@ -12,7 +12,7 @@ from datetime import datetime
 from . import chains, record, tampering
 from .errors import LifeboatError
 from .record import Record
-from .store import Location, ObjectStore, open_store
+from .store import Location, ObjectStore, bounded, open_store
 from .tampering import Alarm
 from .times import parse_stamp
 
@@ -94,14 +94,13 @@ def read(location: Location, wanted: t.Sequence[Wanted], *, history: bool = Fals
 def _read_history(store: ObjectStore, wanted: Wanted) -> Corner:
     try:
         prefix = f"nodes/{wanted.node}/records/{wanted.profile}/"
-        kept = tampering.read(store.list_versions(prefix), prefix)
-        names = [item.name for item in kept.current if item.name.endswith(".json")]
-        recorded, complaints = record.read_these(store, {prefix + name: None for name in names}, readers=1)
+        kept = tampering.read(bounded(store, prefix), prefix)
+        recorded, complaints = record.read_newest(store, [prefix + item.name for item in kept.current], readers=1)
         changed = [name for name in kept.changes if name.endswith(".json")][:_CHANGED]
         versions = {prefix + name: kept.original[name].version_id for name in changed}
         originals = record.read_these(store, versions, readers=1)[0]
         prefix = f"nodes/{wanted.node}/repo/{wanted.profile}/"
-        repository = tampering.read(store.list_versions(prefix), prefix)
+        repository = tampering.read(bounded(store, prefix), prefix)
     except LifeboatError as error:
         return Corner(wanted, complaints=[str(error)])
     trusted = {name.rpartition("/")[2]: entry for name, entry in (recorded | originals).items()}

@@ -94,8 +94,7 @@ class _Versioned:
         return list(itertools.takewhile(lambda item: item.name.startswith(prefix), self.found[first:]))
 
     def record(self, item: StoredObject) -> Recorded:
-        data = b"".join(self.store.stream(item.name, version_id=item.version_id))
-        return record.parse(data, item.name), item.modified
+        return record.fetch(self.store, item.name, version_id=item.version_id), item.modified
 
     def delete(self, items: Items) -> list[str]:
         pairs = self._pairs(items)

@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from .errors import LifeboatError
 from .fleet import Corner, Row
 from .report import size
-from .store import Location, open_store
+from .store import Location, bounded, open_store
 from .versions import Version
 
 _DAY = timedelta(days=1)
@@ -56,11 +57,15 @@ def told(
     for corner in corners:
         claimed = sum(item.bytes for entry in corner.records for item in entry.objects)
         claims[corner.wanted.node] = claims.get(corner.wanted.node, 0) + claimed
+
+    def one(node: str) -> str | None:
+        try:
+            return alarm(bounded(store, f"nodes/{node}/"), claims[node], moment, floor)
+        except LifeboatError as error:
+            return str(error)
+
     with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(
-            lambda node: alarm(store.list_versions(f"nodes/{node}/"), claims[node], moment, floor), list(claims)
-        )
-        sentences = dict(zip(claims, found, strict=True))
+        sentences = dict(zip(claims, pool.map(one, claims), strict=True))
     return [_with(row, sentences[row.node]) for row in rows]
 
 

@@ -64,7 +64,7 @@ class Plain:
         return self.store.list(prefix)
 
     def record(self, item: StoredObject) -> Recorded:
-        return record.parse(self.store.read(item.name), item.name)
+        return record.fetch(self.store, item.name)
 
     def delete(self, items: Items) -> list[str]:
         return self.store.delete([item.name for item in items])

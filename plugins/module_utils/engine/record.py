@@ -23,6 +23,8 @@ from .store import ObjectStore
 from .times import parse_stamp, stamp
 
 SCHEMA = 1
+LARGEST = 16 << 20  # bytes of a record: one of 100,000 volumes
+_MOST = 10_000  # records that are read: a run every hour for a year
 
 
 @dataclass(frozen=True)
@@ -189,13 +191,35 @@ def parse(data: bytes, where: str) -> Record:
     return record
 
 
+def fetch(store: ObjectStore, name: str, *, version_id: str | None = None) -> Record:
+    """The record of this name, in this version or the current one. A node may store there what it likes: no more of it than
+    a record can have comes into memory."""
+    data = bytearray()
+    for piece in store.stream(name, version_id=version_id):
+        data += piece
+        if len(data) > LARGEST:
+            raise LifeboatError(f"{name} is larger than any run record: ignore it, and find out who wrote it.")
+    return parse(bytes(data), name)
+
+
 def read_all(store: ObjectStore, prefix: str, *, readers: int = 8) -> tuple[list[Record], list[str]]:
     """All records below ``prefix``, oldest first, and a sentence for each that cannot be read. ``readers`` at a time:
     a store is as far away as its round trips are long."""
 
-    names = {item.name: None for item in store.list(prefix) if item.name.endswith(".json")}
-    records, complaints = read_these(store, names, readers=readers)
+    records, complaints = read_newest(store, [item.name for item in store.list(prefix)], readers=readers)
     return sorted(records.values(), key=lambda record: record.started), complaints
+
+
+def read_newest(
+    store: ObjectStore, listed: t.Sequence[str], *, readers: int = 8
+) -> tuple[dict[str, Record], list[str]]:
+    """The current records of the objects ``listed`` in name order, and a sentence for each that cannot be read. A node
+    may have written any number: the newest are read."""
+    names = [name for name in listed if name.endswith(".json")]
+    records, complaints = read_these(store, dict.fromkeys(names[-_MOST:]), readers=readers)
+    if len(names) > _MOST:
+        complaints.append(f"of {len(names)} run records only the newest {_MOST} were read: find out who wrote them.")
+    return records, complaints
 
 
 def read_these(
@@ -206,7 +230,7 @@ def read_these(
 
     def one(name: str) -> Record | str:
         try:
-            return parse(b"".join(store.stream(name, version_id=names[name])), name)
+            return fetch(store, name, version_id=names[name])
         except LifeboatError as error:
             return str(error)
 
@@ -223,7 +247,7 @@ def of_point(store: ObjectStore, prefix: str, set_time: str) -> tuple[Record | N
     names = [item.name for item in store.list(prefix) if item.name.endswith("-backup.json")]
     for name in sorted((name for name in names if name <= f"{prefix}{set_time}-backup.json"), reverse=True):
         try:
-            found = parse(store.read(name), name)
+            found = fetch(store, name)
         except LifeboatError as error:
             complaints.append(str(error))
             continue

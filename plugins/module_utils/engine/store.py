@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from .store_as_of import AsOf
-from .store_base import STORAGE_CLASSES, Location, ObjectStore, Sentences, StoredObject, check_url
+from .store_base import STORAGE_CLASSES, Location, ObjectStore, Sentences, StoredObject, bounded, check_url
 from .store_file import FileStore
 from .store_s3 import S3Store, explain, key_client, read_credentials, s3_client, session_client
 from .store_s3_reads import S3Reads
@@ -26,6 +26,7 @@ __all__ = [
     "S3Store",
     "Sentences",
     "StoredObject",
+    "bounded",
     "check_url",
     "explain",
     "key_client",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from .errors import Refused
+from .errors import LifeboatError, Refused
 
 if t.TYPE_CHECKING:
     from .versions import Version
@@ -89,6 +89,16 @@ def check_url(url: str) -> str:
     )
 
 
+MOST_LISTED = 500_000  # objects or versions below one prefix that a reader takes into its memory
+
+
+def crowded(prefix: str) -> LifeboatError:
+    """Of a prefix that holds more."""
+    return LifeboatError(
+        f"{prefix} holds more than {MOST_LISTED} objects or versions of them: find out who wrote them, or raise volume_mib."
+    )
+
+
 class ObjectStore(t.Protocol):
     """What the engine needs of a store. Names are relative to the location's root and never start with a slash."""
 
@@ -120,3 +130,11 @@ class ObjectStore(t.Protocol):
 
     def delete_versions(self, pairs: t.Sequence[tuple[str, str]]) -> Sentences:
         """Delete these versions or delete markers, given as (name, version id), for good. Otherwise as :meth:`delete`."""
+
+
+def bounded(store: ObjectStore, prefix: str) -> t.Iterator[Version]:
+    """All versions below ``prefix``; an error at so many that one node would take the time and the memory of all."""
+    for number, item in enumerate(store.list_versions(prefix)):
+        if number == MOST_LISTED:
+            raise crowded(prefix)
+        yield item
