@@ -25,6 +25,11 @@ _NEXT_STEP = {
     "NoSuchBucket": "run playbooks/store.yml to create the bucket, or correct its name",
     "NoSuchKey": "the object is not there",
     "PreconditionFailed": "an object of that name exists and is never overwritten",
+    # what is left when many tries did not help
+    **dict.fromkeys(
+        ("Throttling", "SlowDown", "ServiceUnavailable", "InternalError", "503", "500"),
+        "it is overloaded: wait some minutes, then run this again, for fewer nodes at once",
+    ),
 }
 
 _NOT_A_NODES = {
