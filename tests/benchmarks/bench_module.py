@@ -145,7 +145,7 @@ def engine(runs: int, gib: float) -> None:
         settings = target.bare_profile({**values, "target": None}, location({"url": url}), fingerprint)
         work = command.Workspace(f"{root}/bare/archive", f"{root}/bare/tmp", f"{root}/bare/log", "/dev/null", ring.home)
         stock = [str(Path(sys.executable).with_name("duplicity")), *command.backup(settings, "full", work)[2:]]
-        variables = command.environment(settings.store, work, os.environ)
+        variables = {**command.environment(settings.store, work, os.environ), "PASSPHRASE": ""}
         bare = shlex.join(["env", "-i", *(f"{key}={value}" for key, value in variables.items()), *stock])
         ours = f"PYTHONPATH={TOP}/collections {sys.executable} {root}/engine.py < {root}/request"
         leftovers = " ".join(f"{root}/{each}" for each in ("store", "state/*", "cache/*", "bare/archive/*", "bare/log"))

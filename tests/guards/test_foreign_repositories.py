@@ -20,17 +20,14 @@ if t.TYPE_CHECKING:
 def test_a_passphrase_is_named_as_the_cause(
     given: str, small: Node, stock: Stock, pair: Pair, ring: Keyring, live: Path
 ) -> None:
-    """duplicity's own default. We report such a repository, and say why we do not restore it."""
+    """duplicity's own default. We report such a repository, and say what it takes to restore it."""
     stock.keyring, stock.options = ring.home, ("--gpg-options=--s2k-count=65536",)
     assert stock.run("full", small.source, stock.url, env={"PASSPHRASE": "open"}).code == 0
     before = state(small.repository)
     info = small.ask("info")
     assert [(point["kind"], point["provable"]) for point in info["points"]] == [("full", False)]
     small.pair = pair if given == "a key" else None
-    sentence = (
-        "the set is encrypted with a passphrase, for which this engine has no use: restore it with duplicity itself "
-        "(docs/versions.md)."
-    )
+    sentence = "the set is encrypted with a passphrase: give the right one as encryption.passphrase."
     answer = small.ask("restore", dest=str(live), replace=True)
     assert answer["msg"] == f"The restore failed, {live} is untouched: {sentence}"
     untouched(live)

@@ -9,6 +9,7 @@ import errno
 import os
 import typing as t
 
+from .difftar import Data
 from .errors import LifeboatError
 
 _BLOCK = 1 << 14
@@ -47,7 +48,7 @@ class DeltaSpool:
         self.end = 0
         self._dirty = False
 
-    def append(self, data: bytes) -> bool:
+    def append(self, data: Data) -> bool:
         """Whether there was room for ``data``."""
         if self.end + len(data) > self._bound:
             return False

@@ -18,9 +18,11 @@ import zlib
 from .errors import Damaged
 
 Read = t.Callable[[int], bytes]
+Data = bytes | memoryview
 
 PIECE = 65536  # bytes of each part of a file that is cut, but its last
 _LARGEST = 1 << 20  # no entry is larger: names have 4096 bytes at most
+ROOM = 2 * (_LARGEST + 512)  # bytes that one entry may take with the headers before it
 _CHUNK = 1 << 20
 _TYPES = {b"0": "file", b"\0": "file", b"2": "link", b"3": "character", b"4": "block", b"5": "folder", b"6": "fifo"}
 # an empty name, a dot or two between slashes
@@ -41,7 +43,7 @@ class Entry(t.NamedTuple):
     mtime: int
     link: bytes
     device: tuple[int, int]
-    data: bytes
+    data: Data
 
 
 def entries(read: Read) -> t.Iterator[Entry]:
@@ -50,7 +52,15 @@ def entries(read: Read) -> t.Iterator[Entry]:
     duplicity 0.8.22 and 3.0.4 write in clear an end marker only into the last volume of a set, so a volume may also end
     behind an entry; that nothing is missing is told by its hash.
     """
-    source = _Source(read)
+    return _entries(_Stream(read))
+
+
+def entries_in(data: memoryview) -> t.Iterator[Entry]:
+    """The same of what is in memory; their data are parts of that."""
+    return _entries(_Memory(data))
+
+
+def _entries(source: _Source) -> t.Iterator[Entry]:
     names: dict[bytes, bytes] = {}
     seen = False
     while True:
@@ -62,70 +72,113 @@ def entries(read: Read) -> t.Iterator[Entry]:
         seen = True
         _check(header)
         size = _number(names[b"size"]) if b"size" in names else _number(header[124:136])
+        if not 0 <= size <= _LARGEST:
+            raise _too_large(size)
         data = source.take_padded(size) if size else b""
         kind = header[156:157]
         if kind in b"xLK":
             _owner(header[100:124])  # nothing uses them, but tarfile ends in silence at a number that is none
             _number(header[136:148])
-            names |= _pax(data) if kind == b"x" else {b"path" if kind == b"L" else b"linkpath": _text(data)}
+            text = bytes(data)
+            names |= _pax(text) if kind == b"x" else {b"path" if kind == b"L" else b"linkpath": _text(text)}
             continue
         yield _entry(header, names, data)
         if names:
             names = {}
 
 
-def batches(read: Read, wanted: int) -> t.Iterator[bytes]:
-    """The same entries as they are, in pieces of ``wanted`` bytes or little more; :func:`entries` reads each by itself,
-    and judges what is in it. Only where entries end is looked at here."""
-    ahead = _Ahead(read)
-    if not ahead.has(512):
-        raise Damaged("its tar is cut short")
-    at = whole = 0  # where the next header is, and the last entry's end
-    told = -1  # an entry's size, if a header before its own tells it
-    while ahead.has(at + 512):
-        data = ahead.data
-        if not data[at] and not data[at : at + 512].strip(b"\0"):
-            ahead.data = data[:at]
-            break
-        size = told if told >= 0 else _number(data[at + 124 : at + 136])
-        if not 0 <= size <= _LARGEST:
-            raise _too_large(size)
-        kind, start = data[at + 156 : at + 157], at + 512
-        at, told = start + size + (-size & 511), -1
-        ahead.has(at)
-        if kind == b"x":
-            told = int(_pax(ahead.data[start : start + size]).get(b"size", b"-1"), 8)
-        elif kind not in b"LK":
-            whole = at
-            if whole >= wanted:
-                yield ahead.data[:whole]
-                ahead.data, at, whole = ahead.data[whole:], 0, 0
-    if ahead.data:
-        yield ahead.data
-
-
-class _Ahead:
-    """The bytes of a stream from a certain place on, as far as they were looked at."""
+class Cutter:
+    """A volume's entries as they are, cut between two of them: :func:`entries_in` reads each piece, and judges what is in
+    it. Only where entries end is looked at here."""
 
     def __init__(self, read: Read) -> None:
-        self._read, self.data = read, b""
+        self._read, self._rest, self._ended, self._first = read, b"", False, True
 
-    def has(self, wanted: int) -> bool:
-        """Read until there are so many; whether there are."""
-        while len(self.data) < wanted:
-            piece = self._read(_CHUNK)
+    def fill(self, room: memoryview, wanted: int) -> int:
+        """Put entries into ``room`` until they have ``wanted`` bytes or the volume ends; returns their bytes, 0 at the end."""
+        room[: len(self._rest)] = self._rest
+        have = self._more(room, len(self._rest), 512)
+        if self._first and have < 512:
+            raise _cut_short()
+        self._first = False
+        at = whole = 0  # where the next header is, and the last entry's end
+        told = -1  # an entry's size, if a header before its own tells it
+        while whole < wanted:
+            have = self._more(room, have, at + 512)
+            if have < at + 512 or not (room[at] or bytes(room[at : at + 512]).strip(b"\0")):
+                self._ended = True
+                whole = min(at, have) if have >= at + 512 else have
+                break
+            size = told if told >= 0 else _number(bytes(room[at + 124 : at + 136]))
+            if not 0 <= size <= _LARGEST:
+                raise _too_large(size)
+            kind, start = room[at + 156], at + 512
+            at, told = start + size + (-size & 511), -1
+            have = self._more(room, have, at)
+            if kind == 0x78:  # x
+                told = int(_pax(bytes(room[start : start + size])).get(b"size", b"-1"), 8)
+            elif kind not in b"LK":
+                whole = min(at, have)
+        self._rest = b"" if self._ended else bytes(room[whole:have])
+        return whole
+
+    def _more(self, room: memoryview, have: int, wanted: int) -> int:
+        """How many bytes there are, ``wanted`` ones if the volume has them."""
+        if wanted > len(room):
+            raise _too_large(wanted)
+        while have < wanted and not self._ended:
+            piece = self._read(min(max(wanted - have, PIECE), len(room) - have))
             if not piece:
-                return False
-            self.data += piece
-        return True
+                break
+            room[have : have + len(piece)] = piece
+            have += len(piece)
+        return have
 
 
 def _too_large(size: int) -> Damaged:
     return Damaged(f"it holds an entry of {size} bytes, which no known duplicity writes")
 
 
-class _Source:
-    """Takes exact lengths from a stream that comes in pieces."""
+def _cut_short() -> Damaged:
+    return Damaged("its tar is cut short")
+
+
+class _Source(t.Protocol):
+    def take(self, wanted: int) -> bytes:
+        """Exactly so many bytes."""
+
+    def take_padded(self, size: int) -> Data:
+        """``size`` bytes, and past them to the end of their last block."""
+
+    def is_at_end(self) -> bool:
+        """Whether not a byte is left."""
+
+
+class _Memory:
+    """Takes from what is all there."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data, self._at = data, 0
+
+    def take(self, wanted: int) -> bytes:
+        return bytes(self._part(wanted, wanted))
+
+    def take_padded(self, size: int) -> memoryview:
+        return self._part(size, size + (-size & 511))
+
+    def is_at_end(self) -> bool:
+        return self._at == len(self._data)
+
+    def _part(self, size: int, padded: int) -> memoryview:
+        at = self._at
+        self._at = end = at + padded
+        if end > len(self._data):
+            raise _cut_short()
+        return self._data[at : at + size]
+
+
+class _Stream:
+    """Takes from a stream that comes in pieces."""
 
     def __init__(self, read: Read) -> None:
         self._read, self._bytes, self._at = read, b"", 0
@@ -139,15 +192,11 @@ class _Source:
         return self._bytes[at:end]
 
     def is_at_end(self) -> bool:
-        """Whether not a byte is left."""
         if self._at == len(self._bytes):
             self._bytes, self._at = self._read(_CHUNK), 0
         return not self._bytes
 
     def take_padded(self, size: int) -> bytes:
-        """``size`` bytes, and past them to the end of their last block."""
-        if not 0 <= size <= _LARGEST:
-            raise _too_large(size)
         return self.take(size + (-size & 511))[:size]
 
     def _fill(self, wanted: int) -> None:
@@ -156,7 +205,7 @@ class _Source:
         while have < wanted:
             piece = self._read(_CHUNK)
             if not piece:
-                raise Damaged("its tar is cut short")
+                raise _cut_short()
             pieces.append(piece)
             have += len(piece)
         self._bytes, self._at = b"".join(pieces), 0
@@ -169,7 +218,7 @@ def _check(header: bytes) -> None:
         raise Damaged("a tar header in it does not match its checksum")
 
 
-def _entry(header: bytes, names: dict[bytes, bytes], data: bytes) -> Entry:
+def _entry(header: bytes, names: dict[bytes, bytes], data: Data) -> Entry:
     name, what = _name(header, names)
     kind, part, path = _place(name, what)
     if data and what != "file":

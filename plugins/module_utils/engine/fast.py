@@ -88,7 +88,6 @@ def read(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lifeboat-spool-", dir=spool))
             # before any thread: a process forked beside one may inherit a lock that nobody frees
             slots = Slots(3 * members)
-            stack.callback(slots.close)
             crew = Crew(members, lambda: Worker(destination, choice, slots, beat))
             stack.callback(crew.close)
             bound = max(spool_bytes - spool_bytes // 3 - 3 * GROUPED, 0)

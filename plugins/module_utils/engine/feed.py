@@ -3,13 +3,14 @@
 """The full's volumes, decrypted and unpacked here -> batches of entries for whichever process is free.
 
 A volume comes from one gpg and one deflate stream, but most of the work is to make its files. So threads of this process
-cut the streams between entries, and hand the pieces over in memory that all processes share. That keeps every core at
-work, whether there is one volume or a hundred.
+unpack the streams into memory that all processes share, cut between entries. That keeps every core at work, whether
+there is one volume or a hundred.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import mmap
 import queue
 import threading
@@ -18,13 +19,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from .crew import Crew, Task
 from .decrypt import Plain
-from .difftar import batches
+from .difftar import ROOM, Cutter
 from .errors import Damaged
 from .parts import Part
 from .unpack import Summary
 
 BATCH = 1 << 19  # bytes of entries that one task is about
-_SLOT = BATCH + (1 << 18)  # an entry has 64 KiB and its headers; what is larger goes through a pipe
+_SLOT = BATCH + ROOM
 _MOST = 4  # volumes that are read at a time
 
 
@@ -37,18 +38,9 @@ class Slots:
         for number in range(count):
             self.free.put(number)
 
-    def put(self, number: int, data: bytes) -> int | bytes:
-        """Where :meth:`get` finds the data: their length in the slot, or they themselves."""
-        if len(data) > _SLOT:
-            return data
-        self._memory[number * _SLOT : number * _SLOT + len(data)] = data
-        return len(data)
-
-    def get(self, number: int, found: int | bytes) -> bytes:
-        return found if isinstance(found, bytes) else self._memory[number * _SLOT : number * _SLOT + found]
-
-    def close(self) -> None:
-        self._memory.close()
+    def room(self, number: int, size: int = _SLOT) -> memoryview:
+        """The first ``size`` bytes of a slot."""
+        return memoryview(self._memory)[number * _SLOT : number * _SLOT + size]
 
 
 Open = t.Callable[[Part], t.ContextManager[Plain]]
@@ -129,9 +121,9 @@ class Feed:
                 del self._open[number]
 
     def _volume(self, part: Part, plain: Plain) -> None:
-        number = part.volume.number
+        number, cutter = part.volume.number, Cutter(plain.read)
         try:
-            for count, data in enumerate(batches(plain.read, BATCH)):
+            for count in itertools.count():
                 slot = self._slots.free.get()
                 if slot is None or self._ended:
                     self._slots.free.put(None)
@@ -141,7 +133,11 @@ class Feed:
                     self._slots.free.put(slot)
                     plain.skip()
                     return
-                self._tasks.put(("batch", (part.set, number, count, slot, self._slots.put(slot, data))))
+                size = cutter.fill(self._slots.room(slot), BATCH)
+                if not size:
+                    self._slots.free.put(slot)
+                    break
+                self._tasks.put(("batch", (part.set, number, count, slot, size)))
         except Damaged:
             plain.finish()  # when gpg has failed, its own reason is the better one
             raise
@@ -151,7 +147,7 @@ class Feed:
     # --- threads that drive the processes -----------------------------------------------------------------------------
 
     def _done(self, task: Task, answer: tuple[Summary, str]) -> None:
-        _set, volume, count, slot, _where = task[1]
+        _set, volume, count, slot, _size = task[1]
         summary, damage = answer
         self._slots.free.put(slot)
         if damage:

@@ -40,8 +40,9 @@ def parse(data: bytes) -> list[Volume]:
     if not data.endswith(b"\n"):
         raise Damaged("it is cut short")
     blocks: list[tuple[int, dict[bytes, list[bytes]]]] = []
-    first = _FIRST.search(data)  # a list of all changed files, longer than the rest, may come before it
-    for line in data[first.start() if first else len(data) :].split(b"\n"):
+    # a list of all changed files, longer than the rest, may come before the volumes or behind them
+    first, files = _FIRST.search(data), data.find(b"\nFilelist ", data.rfind(b"\nVolume "))
+    for line in data[first.start() if first else len(data) : files if files >= 0 else len(data)].split(b"\n"):
         head = _VOLUME.fullmatch(line)
         if head:
             blocks.append((int(head[1]), {}))

@@ -14,28 +14,8 @@ import typing as t
 from dataclasses import replace
 from datetime import timedelta
 
-from . import (
-    VERSION,
-    backup,
-    chains,
-    destination,
-    files,
-    info,
-    installed,
-    profile,
-    proof,
-    prune,
-    reader,
-    reading,
-    record,
-    restore,
-    retention,
-    selection,
-    target,
-    times,
-    unit,
-    verify,
-)
+# What a single operation needs is imported where that begins: a restore is not to wait for the rest.
+from . import VERSION, chains, destination, installed, profile, reader, reading, record, selection, target, times
 from .errors import Refused
 from .profile import Layout
 from .reading import Limits, Origin
@@ -98,6 +78,8 @@ def handle(values: Values, layout: Layout | None = None) -> dict[str, t.Any]:
 
 
 def _backup(values: Values, layout: Layout) -> dict[str, t.Any]:
+    from . import backup, unit
+
     mode = values.get("mode", "auto")
     if "profile" in values:
         given = sorted(set(values) & (_KEYS["backup"] | {"store", "encryption", "timeout", "stall_timeout"}) - {"mode"})
@@ -141,6 +123,8 @@ def _info(values: Values, layout: Layout) -> dict[str, t.Any]:
 
 
 def _files(values: Values, layout: Layout) -> dict[str, t.Any]:
+    from . import files
+
     with target.origin(values, layout) as (origin, _corner):
         time, listed = files.of(origin, _moment(values))
     if path := _path(values):
@@ -169,6 +153,8 @@ def _prune(values: Values, layout: Layout) -> Result:
 
 
 def _pruned(values: Values, repository: Location, corner: target.Corner | None) -> Result:
+    from . import prune, retention
+
     place, name, node = (corner.place, corner.profile, corner.node) if corner else (None, None, None)
     check = bool(values.get("check"))
     given = {key: values[key] for key in _KEYS["prune"] if key in values}
@@ -181,6 +167,8 @@ def _pruned(values: Values, repository: Location, corner: target.Corner | None) 
 def _described(
     corner: Location, name: str | None, node: str | None, period: timedelta | None, most: int = 0
 ) -> dict[str, t.Any]:
+    from . import info
+
     store = open_store(corner)
     prefix = f"repo/{name}/" if name else ""
     collection = chains.collect(store.list(prefix), prefix)
@@ -230,6 +218,8 @@ def _one_of(key: str, choices: tuple[str, ...], values: Values) -> str:
 
 
 def _restore(values: Values, origin: Origin, corner: target.Corner | None) -> Result:
+    from . import restore
+
     if "dest" not in values:
         raise Refused("a restore needs 'dest', the path that the restored tree gets.")
     path = _path(values)
@@ -251,6 +241,8 @@ def _restore(values: Values, origin: Origin, corner: target.Corner | None) -> Re
 
 
 def _verify(values: Values, layout: Layout, origin: Origin, corner: target.Corner | None) -> Result:
+    from . import proof, verify
+
     if values.get("check"):
         return _nothing_done("verify", origin, "A verify would run.")
     moment, limits = _moment(values), _limits(values)

@@ -17,7 +17,7 @@ import typing as t
 
 from .delta import Segment
 from .delta_spool import Window
-from .difftar import PIECE, Entry
+from .difftar import PIECE, Data, Entry
 from .errors import Damaged, LifeboatError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -55,7 +55,7 @@ class Tree:
 
     # --- files --------------------------------------------------------------------------------------------------------
 
-    def write(self, path: bytes, data: bytes, attributes: Attributes) -> None:
+    def write(self, path: bytes, data: Data, attributes: Attributes) -> None:
         """A new file with all its content."""
         folder, name = self._parent(path)
         file = os.open(name, _NEW, 0o600, dir_fd=folder)
@@ -67,7 +67,7 @@ class Tree:
             os.close(file)
         self._alive()
 
-    def write_part(self, path: bytes, part: int, data: bytes) -> None:
+    def write_part(self, path: bytes, part: int, data: Data) -> None:
         """Part ``part`` (from 1) of a file that is cut; parts may come from several processes, in any order."""
         if self._part is None or self._part[0] != path:
             self._end_part()
@@ -203,7 +203,7 @@ def _set(descriptor: int, attributes: Attributes) -> None:
     os.utime(descriptor, ns=(time.time_ns(), attributes.mtime * 10**9))
 
 
-def join(version: list[Segment], base: bytes, deltas: bytes) -> bytes:
+def join(version: list[Segment], base: Data, deltas: bytes) -> bytes:
     """A version whose base is in memory."""
     return b"".join((base if base_ else deltas)[start : start + length] for base_, start, length in version)
 

@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-import io
 import typing as t
 
 from .delta_spool import DeltaSpool
-from .difftar import entries
+from .difftar import entries_in
 from .errors import Damaged
 from .feed import Slots
 from .finish import patched
@@ -40,11 +39,11 @@ class Worker:
         self._deltas = DeltaSpool(deltas)
         self._unpacker = Unpacker(self._tree, plan, self._deltas, self._choice)
 
-    def _batch(self, value: tuple[int, int, int, int, int | bytes]) -> tuple[Summary, str]:
+    def _batch(self, value: tuple[int, int, int, int, int]) -> tuple[Summary, str]:
         """Summary of some entries, and what is wrong with them if anything is."""
-        number, _volume, _batch, slot, where = value
+        number, _volume, _batch, slot, size = value
         try:
-            return self._unpacker.volume(entries(io.BytesIO(self._slots.get(slot, where)).read), number), ""
+            return self._unpacker.volume(entries_in(self._slots.room(slot, size)), number), ""
         except Damaged as error:
             return Summary(), str(error)
 

@@ -48,7 +48,7 @@ def reader(data: bytes, step: int) -> difftar.Read:
     return lambda size: stream.read(min(size, step))
 
 
-def volume(items: list[dict[str, t.Any]], form: int) -> bytes:
+def volume(items: list[dict[str, t.Any]], form: int, *, marker: bool = True) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=form, encoding="utf-8", errors="surrogateescape") as archive:
         for item in items:
@@ -59,6 +59,8 @@ def volume(items: list[dict[str, t.Any]], form: int) -> bytes:
             info.devmajor, info.devminor = item["device"]
             info.size = len(item["data"]) if item["type"] == "file" else 0
             archive.addfile(info, io.BytesIO(item["data"]))
+        if not marker:
+            return out.getvalue()
     return out.getvalue()
 
 
@@ -84,8 +86,53 @@ def test_a_volume_that_is_cut_before_its_end_marker_is_an_error(
     items: list[dict[str, t.Any]], data: st.DataObject
 ) -> None:
     whole = volume(items, tarfile.PAX_FORMAT).rstrip(b"\0")
+    end = data.draw(
+        st.integers(0, len(whole)).filter(lambda end: not end or end % 512)
+    )  # else it may end behind an entry
     with pytest.raises(Damaged):
-        list(difftar.entries(reader(whole[: data.draw(st.integers(0, len(whole)))], 1 << 20)))
+        list(difftar.entries(reader(whole[:end], 1 << 20)))
+    with pytest.raises(Damaged):
+        list(in_pieces(whole[:end], 1 << 20, 700))
+
+
+def in_pieces(data: bytes, step: int, wanted: int) -> t.Iterator[difftar.Entry]:
+    """The entries of a volume that is cut between them, each piece read by itself."""
+    cutter, room = difftar.Cutter(reader(data, step)), memoryview(bytearray(wanted + difftar.ROOM))
+    while size := cutter.fill(room, wanted):
+        for found in difftar.entries_in(room[:size]):
+            yield found._replace(data=bytes(found.data))  # the room is used again
+    assert cutter.fill(room, wanted) == 0
+
+
+@given(
+    st.lists(entry, max_size=6),
+    st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),
+    st.sampled_from([1, 700, 1 << 20]),
+    st.sampled_from([1, 600, 3000, 1 << 20]),
+    st.binary(max_size=600),
+)
+def test_a_volume_in_pieces_has_the_same_entries(
+    items: list[dict[str, t.Any]], form: int, step: int, wanted: int, padding: bytes
+) -> None:
+    whole = volume(items, form)
+    expected = list(difftar.entries(reader(whole, 1 << 20)))
+    assert list(in_pieces(whole + padding, step, wanted)) == expected
+    if items:
+        assert list(in_pieces(volume(items, form, marker=False), step, wanted)) == expected
+
+
+def test_what_takes_more_room_than_any_entry_is_refused() -> None:
+    info = tarfile.TarInfo("snapshot/a")
+    info.size = 1 << 20
+    largest = info.tobuf() + bytes(1 << 20)
+    assert len(list(in_pieces(largest + bytes(1024), 1 << 20, 1))) == 1
+    info.type = b"L"
+    header = info.tobuf() + b"x" * (1 << 20)
+    with pytest.raises(Damaged, match="which no known duplicity writes"):
+        list(in_pieces(header + header + largest, 1 << 20, 1))
+    info.size += 1
+    with pytest.raises(Damaged, match="which no known duplicity writes"):
+        list(in_pieces(info.tobuf() + bytes(2 << 20), 1 << 20, 1))
 
 
 @pytest.mark.parametrize(

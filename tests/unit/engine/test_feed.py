@@ -13,7 +13,7 @@ import typing as t
 from tests.unit.engine import forge
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import feed
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.difftar import entries
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.difftar import entries_in
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.unpack import Choice, Summary
 
 
@@ -29,8 +29,8 @@ class Crew:
     def each(self, tasks: t.Iterator[t.Any], done: t.Callable[..., None], _end: t.Callable[[], None]) -> None:
         choice = Choice(prefix=b"b")
         for task in tasks:
-            _set, volume, _count, slot, where = task[1]
-            paths = [entry.path for entry in entries(io.BytesIO(self._slots.get(slot, where)).read)]
+            _set, volume, _count, slot, size = task[1]
+            paths = [entry.path for entry in entries_in(self._slots.room(slot, size))]
             self._seen += [(volume, path) for path in paths]
             behind = any(choice.behind(path.replace(b"/", b"\0")) for path in paths)
             first, last = ((path, "snapshot", 0) for path in (paths[0], paths[-1]))
@@ -61,9 +61,6 @@ def test_a_volume_behind_does_not_end_those_before_it() -> None:
         if summary.behind:
             threading.Timer(0.1, through.set).start()  # when the feed knows, too
 
-    try:
-        crew: t.Any = Crew(slots, seen)
-        feed.Feed(crew, slots, opened, note, lambda: None).run(parts)
-    finally:
-        slots.close()
+    crew: t.Any = Crew(slots, seen)
+    feed.Feed(crew, slots, opened, note, lambda: None).run(parts)
     assert seen == [(2, b"d"), (1, b"b/one"), (1, b"b/two")]
