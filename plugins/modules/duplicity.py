@@ -52,7 +52,7 @@ options:
       passphrase:
         description:
           - Opens what is sealed with a passphrase and no key, as duplicity's sets are by default, or a protected O(encryption.private_key).
-          - It is for reading: a backup is sealed with O(encryption.public_key) only, and kept in memory for this one operation.
+          - It is for reading (a backup is sealed with O(encryption.public_key) only), and kept in memory for this one operation.
         type: str
   mode:
     description: V(auto) makes a full when it is due and an incremental otherwise.
