@@ -213,6 +213,9 @@ def test_the_break_glass_page_reads_then_as_well(fleet: Any) -> None:
             path = fleet.state / name
             fleet.feed("harbour", f"umask 077 && mkdir -p {GLASS} && cat > {GLASS}/{path.name}", path.read_text())
         run = fleet.feed("harbour", 'script=$(cat) && exec sh -eu -c "$script" < /dev/null', page(fleet))
+        if run.rc == 139:  # Debian's aws (2.23.6) crashed once: the page says to begin again then
+            fleet.on("harbour", "sudo sh -c 'rm -rf /dev/shm/break-glass.?????? /srv/broken-glass*'")
+            run = fleet.feed("harbour", 'script=$(cat) && exec sh -eu -c "$script" < /dev/null', page(fleet))
         assert run.rc == 0, run.out
         restored = fleet.look("harbour", "/srv/broken-glass")
     finally:
