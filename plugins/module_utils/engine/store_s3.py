@@ -27,7 +27,7 @@ _NEXT_STEP = {
     "PreconditionFailed": "an object of that name exists and is never overwritten",
     # what is left when many tries did not help
     **dict.fromkeys(
-        ("Throttling", "SlowDown", "ServiceUnavailable", "InternalError", "503", "500"),
+        ("Throttling", "SlowDown", "ServiceUnavailable", "503"),
         "it is overloaded: wait some minutes, then run this again, for fewer nodes at once",
     ),
 }

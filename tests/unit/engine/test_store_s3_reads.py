@@ -146,7 +146,7 @@ def test_both_read_alike(kind: type[store.S3Store], server: Server, place: store
         ([(404, denied("NoSuchKey"))], "the store answered NoSuchKey (404); the object is not there."),
         ([(403, b"")], "the store answered AccessDenied (403)"),
         ([(500, b"<html>")] * 9, "(500); see the store's log."),
-        ([(503, denied("SlowDown"))] * 9, "the store answered SlowDown (503); see the store's log."),
+        ([(503, denied("SlowDown"))] * 9, "the store answered SlowDown (503); it is overloaded: wait some minutes"),
     ],
 )
 def test_both_say_the_same_of_an_error(
