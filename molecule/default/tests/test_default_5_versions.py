@@ -220,14 +220,13 @@ def repository(
 
 @pytest.fixture
 def exchanged(fleet: Any) -> Iterator[str]:
-    """A node on which another duplicity is installed, as it seems."""
+    """A node whose duplicity says that it is another one."""
     host = "node2"
-    rename = (
-        "cd /opt/lifeboat/current/venv/lib/python3*/site-packages && mv duplicity-{}.dist-info duplicity-{}.dist-info"
-    )
-    assert fleet.feed(host, rename.format("3.2.1", "3.2.2"), "").rc == 0
+    metadata = "$(echo /opt/lifeboat/current/venv/lib/python3*/site-packages/duplicity-*.dist-info)/METADATA"
+    change = 'f={}; cp -p "$f" "$f.kept" && sed -i "s/^Version: .*/Version: 3.2.2/" "$f"'
+    assert fleet.feed(host, change.format(metadata), "").rc == 0
     yield host
-    assert fleet.feed(host, rename.format("3.2.2", "3.2.1"), "").rc == 0
+    assert fleet.feed(host, f'f={metadata}; mv "$f.kept" "$f"', "").rc == 0
 
 
 def test_an_unknown_version_is_refused(fleet: Any, exchanged: str) -> None:

@@ -22,7 +22,9 @@ TOP = Path(__file__).resolve().parents[3]
 
 def install(folder: Path, version: str) -> Path:
     """What an installer leaves of duplicity for others to read."""
-    (folder / f"duplicity-{version}.dist-info").mkdir(parents=True)
+    place = folder / f"duplicity-{version}.dist-info"
+    place.mkdir(parents=True)
+    (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: duplicity\nVersion: {version}\n")
     return folder
 
 
