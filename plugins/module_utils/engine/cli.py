@@ -11,7 +11,7 @@ import sys
 import traceback
 import typing as t
 
-from . import VERSION, cli_parser, profile, reporter, request, terminal, times
+from . import VERSION, cli_parser, profile, reporter, request, terminal, times, unit
 from .errors import LifeboatError
 from .profile import Layout
 from .result import utf8
@@ -103,8 +103,6 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _row(name: str) -> dict[str, t.Any]:
     """One profile's last run on this node, and what it says of the newest restore point."""
-    from . import unit
-
     answer = unit.last(name)
     entry = answer.get("record") or {}
     row = {"profile": name, "failed": True, "record": entry or None, "age": None}
@@ -134,8 +132,6 @@ def _points(arguments: argparse.Namespace) -> int:
 
 
 def _backup(arguments: argparse.Namespace) -> int:
-    from . import unit
-
     with terminal.shown("backup", arguments.profile, quiet=arguments.quiet or arguments.as_json):
         answer = unit.start(arguments.profile, arguments.mode)
     return _show(answer, arguments.as_json)
@@ -175,8 +171,6 @@ def _files(arguments: argparse.Namespace) -> int:
 
 
 def _unit(arguments: argparse.Namespace) -> int:
-    from . import unit
-
     result = unit.run(arguments.profile, Layout())
     return _show(result.to_dict())
 

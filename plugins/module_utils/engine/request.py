@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 # What a single operation needs is imported where that begins: a restore is not to wait for the rest.
-from . import VERSION, chains, destination, installed, profile, reader, reading, record, selection, target, times
+from . import VERSION, chains, destination, installed, profile, reader, reading, record, selection, target, times, unit
 from .errors import Refused
 from .profile import Layout
 from .reading import Limits, Origin
@@ -78,7 +78,7 @@ def handle(values: Values, layout: Layout | None = None) -> dict[str, t.Any]:
 
 
 def _backup(values: Values, layout: Layout) -> dict[str, t.Any]:
-    from . import backup, unit
+    from . import backup
 
     mode = values.get("mode", "auto")
     if "profile" in values:

@@ -14,7 +14,7 @@ import typing as t
 import uuid
 from dataclasses import replace
 
-from . import backup, choice, profile, reporter
+from . import choice, profile, reporter
 from .errors import LifeboatError, Refused
 from .profile import Layout
 from .record import Record
@@ -65,6 +65,8 @@ def last(name: str, layout: Layout | None = None) -> dict[str, t.Any]:
 
 def run(name: str, layout: Layout | None = None) -> Result:
     """The unit's own work. The store's key comes from systemd's credentials, the wish from the request file."""
+    from . import backup  # who starts a unit or asks for its last answer, is not to wait for this
+
     layout = layout or Layout()
     settings = profile.load(name, layout)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
