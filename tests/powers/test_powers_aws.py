@@ -7,7 +7,6 @@ It speaks plain http on loopback, so the bucket's own rule about TLS is left out
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import secrets
@@ -43,11 +42,6 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.identities i
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.policies import minter_policy
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, key_client
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.users import Key
-
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("ministack") is None, reason="the emulator is not installed: scripts/bootstrap dev does it"
-)
-
 
 # It takes a DeleteObjects that names versions for s3:DeleteObject alone (1.5.33); AWS documents s3:DeleteObjectVersion beside
 # it. So this one goes wrong here; it is right on Ceph RGW, and `make policies` judges the document.

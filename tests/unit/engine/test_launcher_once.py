@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,8 +15,6 @@ from tests.unit.engine.test_launcher import launched
 
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import command, launcher_once, store
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError
-
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("duplicity") is None, reason="duplicity is not installed")
 
 SET = "duplicity-full.20261123T021500Z."
 VOLUME, MANIFEST, SIGNATURES = (
