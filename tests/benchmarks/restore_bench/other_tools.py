@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import shutil
 from pathlib import Path
@@ -68,8 +69,9 @@ class Mounted(Tool):
     def folder(self, wish: Restore) -> Path:
         return wish.scratch / "mnt"
 
+    @abc.abstractmethod
     def mount(self, endpoint: str, data: str, cache: Path, folder: Path) -> list[str]:
-        raise NotImplementedError  # each tool has its own
+        """The command that mounts what was stored of ``data`` at ``folder``."""
 
     def env(self) -> dict[str, str]:
         return self.lab.env()
@@ -77,8 +79,9 @@ class Mounted(Tool):
     def make(self, data: str) -> None:
         """Whatever comes before the first mount."""
 
+    @abc.abstractmethod
     def unmount(self, folder: Path) -> None:
-        raise NotImplementedError  # each tool has its own
+        """Let go of it, with all written."""
 
     def store(self, data: str, source: Path, day: int) -> None:
         self.make(data)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import json
 import os
@@ -61,7 +62,7 @@ class Restore:
     scratch: Path
 
 
-class Tool:
+class Tool(abc.ABC):
     """One tool. Preparing and clearing away are not timed, :meth:`restore`'s command is."""
 
     name = ""
@@ -82,12 +83,15 @@ class Tool:
 
     def store(self, data: str, source: Path, day: int) -> None:
         """Back up ``source``, for the first time on day 0."""
+        return
 
+    @abc.abstractmethod
     def restore(self, wish: Restore) -> Command:
-        raise NotImplementedError  # each tool has its own
+        """What is timed."""
 
     def finish(self, wish: Restore) -> None:
         """Clear away what a run leaves: mounts, agents."""
+        return
 
     def result(self, wish: Restore) -> Path:
         """Where the restored tree is; called once, after the run."""
