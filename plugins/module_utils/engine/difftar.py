@@ -107,7 +107,7 @@ class Cutter:
             have = self._more(room, have, at + 512)
             if have < at + 512 or not (room[at] or bytes(room[at : at + 512]).strip(b"\0")):
                 self._ended = True
-                whole = min(at, have) if have >= at + 512 else have
+                whole = at if have >= at + 512 else have
                 break
             size = told if told >= 0 else _number(bytes(room[at + 124 : at + 136]))
             if not 0 <= size <= _LARGEST:
