@@ -21,7 +21,7 @@ from .openpgp import Literal
 from .outcome import SYMMETRIC
 
 _CHUNK = 1 << 20
-# of a message that is sealed with a passphrase (gpg 2.2.40)
+# of a message that is sealed with a passphrase (gpg 2.2.40 and 2.4.7)
 _WRONG = "symkey_decrypt.maybe_error 11_BAD_PASSPHRASE"
 
 
