@@ -91,9 +91,9 @@ def _backup(values: Values, layout: Layout) -> dict[str, t.Any]:
         return unit.start(settings.name, mode, layout)
     if "source" not in values:
         raise Refused("a backup to a target needs 'source', the folder to back up.")
-    if reading := sorted(key for key, value in values.get("encryption", {}).items() if value and key != "public_key"):
+    if secret := sorted(key for key, value in values.get("encryption", {}).items() if value and key != "public_key"):
         raise Refused(
-            f"encryption.{reading[0]} is for reading: a backup is sealed with encryption.public_key, so that the node can't "
+            f"encryption.{secret[0]} is for reading: a backup is sealed with encryption.public_key, so that the node can't "
             "read what it wrote."
         )
     with target.location(values) as location:
