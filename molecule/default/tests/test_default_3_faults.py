@@ -161,7 +161,7 @@ def test_killed_backup_leaves_a_good_chain(fleet: Any, tmp_path: Path) -> None:
     fleet.on("node2", kill)
     assert fleet.play("backup.yml", target="node2").rc == 0
     rc, report = drill(fleet, tmp_path, target="node2", points=2)
-    assert (rc, report["verdict"]) == (0, "passed")
+    assert (rc, report["verdict"]) == (0, "passed"), report
     assert fleet.on("node2", "sudo find /var/cache/lifeboat/site/tmp /dev/shm -mindepth 1 2>/dev/null || true") == ""
 
 

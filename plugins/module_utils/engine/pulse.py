@@ -23,6 +23,8 @@ class Pulse:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _TIME.size)
+        self._seen = b""
+        self._moved = 0.0
         self.beat()
 
     def beat(self) -> None:
@@ -30,9 +32,15 @@ class Pulse:
         _TIME.pack_into(self._memory, 0, time.monotonic())
 
     def idle(self) -> float:
-        """Seconds since then."""
-        (last,) = _TIME.unpack_from(self._memory)
-        return time.monotonic() - float(last)
+        """Seconds since a look at it (the first one too) found that something had moved.
+
+        What is written there is only compared, never read as a time: another process may be writing it right now, and
+        ``pack_into`` writes zeros first (CPython 3.11, Modules/_struct.c): the time at which the machine was started.
+        """
+        now, seen = time.monotonic(), self._memory[:]
+        if seen != self._seen:
+            self._seen, self._moved = seen, now
+        return now - self._moved
 
 
 @contextmanager

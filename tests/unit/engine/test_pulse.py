@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import typing as t
@@ -22,14 +23,29 @@ if t.TYPE_CHECKING:
 
 def test_a_forked_process_keeps_it_alive() -> None:
     watched = pulse.Pulse()
+    watched.idle()
     time.sleep(0.05)
     before = watched.idle()
+    assert before >= 0.05
     child = os.fork()
     if not child:
         watched.beat()
         os._exit(0)
     os.waitpid(child, 0)
     assert watched.idle() < before
+
+
+def test_a_look_while_it_is_written_sees_nothing_strange() -> None:
+    watched = pulse.Pulse()
+    child = os.fork()
+    if not child:
+        while True:
+            watched.beat()
+    try:
+        assert max(watched.idle() for _look in range(100_000)) < 5
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_slow_is_not_stalled() -> None:
@@ -102,7 +118,7 @@ def test_a_gpg_that_hangs_ends_the_restore(
         def __init__(self, path: str, name: str, home: str) -> None:
             super().__init__(path, name, home)
             if "full" in name and ".vol" in name:
-                self._gpg.popen.send_signal(19)
+                self._gpg.popen.send_signal(signal.SIGSTOP)
 
     monkeypatch.setattr(decrypt, "_Gpg", Stopped)
     node = sealed.copy(tmp_path / "node")
