@@ -49,8 +49,8 @@ class Entry(t.NamedTuple):
 def entries(read: Read) -> t.Iterator[Entry]:
     """All entries up to the end marker. ``read(n)`` gives at most n bytes, none at the end.
 
-    duplicity 0.8.22 and 3.0.4 write in clear an end marker only into the last volume of a set, so a volume may also end
-    behind an entry; that nothing is missing is told by its hash.
+    duplicity 0.8.22 and 3.0.4 write in clear an end marker only into the last volume of a set, and 0.8.22 not a byte when
+    nothing changed. So a volume may also end behind an entry, or before the first; that nothing is missing is told by its hash.
     """
     return _entries(_Stream(read))
 
@@ -62,14 +62,12 @@ def entries_in(data: memoryview) -> t.Iterator[Entry]:
 
 def _entries(source: _Source) -> t.Iterator[Entry]:
     names: dict[bytes, bytes] = {}
-    seen = False
     while True:
-        header = b"" if seen and not names and source.is_at_end() else source.take(512)
+        header = b"" if not names and source.is_at_end() else source.take(512)
         if not header or (not header[0] and not header.strip(b"\0")):
             if names:
                 raise Damaged("its tar ends within an entry")
             return
-        seen = True
         _check(header)
         size = _number(names[b"size"]) if b"size" in names else _number(header[124:136])
         if not 0 <= size <= _LARGEST:
@@ -92,15 +90,12 @@ class Cutter:
     it. Only where entries end is looked at here."""
 
     def __init__(self, read: Read) -> None:
-        self._read, self._rest, self._ended, self._first = read, b"", False, True
+        self._read, self._rest, self._ended = read, b"", False
 
     def fill(self, room: memoryview, wanted: int) -> int:
         """Put entries into ``room`` until they have ``wanted`` bytes or the volume ends; returns their bytes, 0 at the end."""
         room[: len(self._rest)] = self._rest
-        have = self._more(room, len(self._rest), 512)
-        if self._first and have < 512:
-            raise _cut_short()
-        self._first = False
+        have = len(self._rest)
         at = whole = 0  # where the next header is, and the last entry's end
         told = -1  # an entry's size, if a header before its own tells it
         while whole < wanted:

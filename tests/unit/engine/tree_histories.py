@@ -51,12 +51,16 @@ NAMES = (
 SIZES = (0, 1, 511, 512, 4000, 65_535, 65_536, 65_537, 131_072, 300_000, 2_300_000)
 
 
+PINNED = os.path.join(os.path.dirname(sys.executable), "duplicity")
+DEBIAN = "/usr/bin/duplicity"  # 0.8.22 in Debian 12
+
+
 def duplicity(
-    home: Path, *arguments: str, env: t.Mapping[str, str] | None = None
+    home: Path, *arguments: str, env: t.Mapping[str, str] | None = None, program: str = PINNED
 ) -> subprocess.CompletedProcess[bytes]:
     """Stock duplicity with a cache and a keyring in ``home``."""
     return subprocess.run(
-        [os.path.join(os.path.dirname(sys.executable), "duplicity"), *arguments, "--archive-dir", str(home / "cache")],
+        [program, *arguments, "--archive-dir", str(home / "cache")],
         env={"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8", "PASSPHRASE": "", **(env or {})},
         capture_output=True,
         stdin=subprocess.DEVNULL,
@@ -98,6 +102,7 @@ class History:
     key: str | None = None  # fingerprint of a key in ``gnupghome``
     gnupghome: str = ""
     passphrase: str = ""  # seals the sets where there is no key
+    program: str = PINNED  # the duplicity that saves and restores
     random: random.Random = field(init=False)
     sets: int = 0
 
@@ -244,6 +249,7 @@ class History:
             *(mode, *form, "--volsize", "1", "--current-time", str(self.moment(self.sets)), "--allow-source-mismatch"),
             *(str(self.source), f"file://{self.repository}"),
             env=self.secrets,
+            program=self.program,
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         self.sets += 1
@@ -255,14 +261,16 @@ class History:
                 self.change()
             self.save()
 
-    def restore(self, number: int, destination: Path, *more: str) -> subprocess.CompletedProcess[bytes]:
-        """Point ``number`` by stock duplicity, from a cold cache."""
+    def restore(self, number: int, destination: Path, path: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+        """Point ``number`` by stock duplicity, from a cold cache; ``path``: of it only this."""
+        part = () if path is None else (f"-r{os.fsdecode(path)}",)  # its long name is not the same in all versions
         shutil.rmtree(self.root / "cold", ignore_errors=True)
         (self.root / "cold").mkdir()
         form = ["--gpg-options=--s2k-count=65536"] if self.key or self.passphrase else ["--no-encryption"]
         return duplicity(
             self.root / "cold",
-            *("restore", *form, "--time", str(self.moment(number)), "--numeric-owner", *more),
+            *("restore", *form, "--time", str(self.moment(number)), "--numeric-owner", *part),
             *(f"file://{self.repository}", str(destination)),
             env=self.secrets,
+            program=self.program,
         )
