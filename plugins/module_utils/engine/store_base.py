@@ -92,11 +92,12 @@ def check_url(url: str) -> str:
 MOST_LISTED = 500_000  # objects or versions below one prefix that a reader takes into its memory
 
 
-def crowded(prefix: str) -> LifeboatError:
-    """Of a prefix that holds more."""
-    return LifeboatError(
-        f"{prefix} holds more than {MOST_LISTED} objects or versions of them: find out who wrote them, or raise volume_mib."
-    )
+def check_crowd(count: int, prefix: str) -> None:
+    """Refuse ``prefix`` when so many of its objects are read, and that is more than any reader takes."""
+    if count > MOST_LISTED:
+        raise LifeboatError(
+            f"{prefix} holds more than {MOST_LISTED} objects or versions of them: find out who wrote them, or raise volume_mib."
+        )
 
 
 class ObjectStore(t.Protocol):
@@ -134,7 +135,6 @@ class ObjectStore(t.Protocol):
 
 def bounded(store: ObjectStore, prefix: str) -> t.Iterator[Version]:
     """All versions below ``prefix``; an error at so many that one node would take the time and the memory of all."""
-    for number, item in enumerate(store.list_versions(prefix)):
-        if number == MOST_LISTED:
-            raise crowded(prefix)
+    for number, item in enumerate(store.list_versions(prefix), 1):
+        check_crowd(number, prefix)
         yield item

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
 from .errors import LifeboatError, Refused
-from .store_base import MOST_LISTED, PIECE, Location, Sentences, StoredObject, crowded
+from .store_base import PIECE, Location, Sentences, StoredObject, check_crowd
 from .versions import Version, ordered
 
 _BATCH = 200  # S3 takes 1000; a busy RGW took 60 ms for each, and an answer is waited for 60 s
@@ -72,8 +72,7 @@ class S3Store:
                 for item in page.get("Contents", []):
                     name = item["Key"][len(self.prefix) :]
                     found.append(StoredObject(name, item["Size"], item["LastModified"], etag(item)))
-                if len(found) > MOST_LISTED:
-                    raise crowded(self.prefix + prefix)
+                check_crowd(len(found), self.prefix + prefix)
         except (BotoCoreError, ClientError) as error:
             raise self._failure(f"list {self.prefix + prefix!r}", error) from error
         return found

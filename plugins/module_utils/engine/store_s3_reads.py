@@ -19,7 +19,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from .errors import LifeboatError
-from .store_base import PIECE, Location, StoredObject
+from .store_base import PIECE, Location, StoredObject, check_crowd
 from .store_s3 import S3Store, etag, read_credentials
 
 _ATTEMPTS = 6  # the first one, and five more
@@ -62,6 +62,7 @@ class S3Reads(S3Store):
             while True:
                 page = _parsed(self._wire.get("", query).content)
                 found += self._objects(page)
+                check_crowd(len(found), self.prefix + prefix)
                 token = page.findtext("{*}NextContinuationToken")
                 if page.findtext("{*}IsTruncated") != "true" or not token:
                     return found

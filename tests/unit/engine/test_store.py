@@ -183,16 +183,6 @@ def test_a_bucket_lists_all_pages_below_its_prefix(bucket: tuple[store.S3Store, 
     ]
 
 
-def test_a_bucket_lists_no_crowd(bucket: tuple[store.S3Store, Stubber], monkeypatch: pytest.MonkeyPatch) -> None:
-    found, stub = bucket
-    monkeypatch.setattr("ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store_s3.MOST_LISTED", 1)
-    items = [{"Key": f"nodes/n1/{name}", "Size": 3, "LastModified": NOON, "ETag": '"abc"'} for name in "xy"]
-    page = {"IsTruncated": True, "NextContinuationToken": "t", "Contents": items}
-    stub.add_response("list_objects_v2", page, {"Bucket": "b", "Prefix": "nodes/n1/"})
-    with pytest.raises(LifeboatError, match=r"^nodes/n1/ holds more than \d"):
-        found.list()
-
-
 def test_a_bucket_reads_writes_and_looks(bucket: tuple[store.S3Store, Stubber]) -> None:
     found, stub = bucket
     key = {"Bucket": "b", "Key": "nodes/n1/x"}

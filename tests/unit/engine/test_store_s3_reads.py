@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from botocore import exceptions
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import store, store_s3_reads
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import store, store_base, store_s3_reads
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store_s3_reads import S3Reads
 
@@ -119,6 +119,17 @@ def test_both_list_alike(kind: type[store.S3Store], server: Server, place: store
         {"list-type=2", "prefix=nodes%2Fn1%2Fa", "encoding-type=url", "continuation-token=t%2F1%2B"},
     ]
     assert {signed(headers)[0].partition("/")[0] for path, headers in server.asked} == {"ANNA"}
+
+
+@pytest.mark.parametrize("kind", [S3Reads, store.S3Store])
+def test_neither_lists_a_crowd(
+    kind: type[store.S3Store], server: Server, place: store.Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_base, "MOST_LISTED", 3)
+    server.answers = [(200, page(*(f"nodes/n1/{page_}{n}" for n in "12"), more="next")) for page_ in "abc"]
+    with pytest.raises(LifeboatError, match=r"^nodes/n1/a holds more than 3 objects"):
+        kind(place).list("a")
+    assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize("kind", [S3Reads, store.S3Store])
