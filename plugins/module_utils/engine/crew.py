@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import multiprocessing.connection
+import pickle
 import signal
 import threading
 import typing as t
@@ -51,8 +52,9 @@ class Crew:
         """Give the task to every member."""
         if self._here is not None:
             return [self._here(*task)]
+        packed = pickle.dumps(task)  # once for all: it may be large
         for _process, connection in self._members:
-            _send(connection, task)
+            _send(connection, packed)
         return [_answer(connection) for _process, connection in self._members]
 
     def each(self, tasks: t.Iterator[Task], done: t.Callable[[Task, t.Any], None], stop: t.Callable[[], None]) -> None:
@@ -72,7 +74,7 @@ class Crew:
                         task = next(tasks, None)
                     if task is None:
                         return
-                    _send(connection, task)
+                    _send(connection, pickle.dumps(task))
                     result = _answer(connection)
                     with lock:
                         done(task, result)
@@ -106,9 +108,9 @@ class Crew:
         self._members.clear()
 
 
-def _send(connection: multiprocessing.connection.Connection, task: Task) -> None:
+def _send(connection: multiprocessing.connection.Connection, packed: bytes) -> None:
     try:
-        connection.send(task)
+        connection.send_bytes(packed)
     except OSError:
         raise _gone() from None
 

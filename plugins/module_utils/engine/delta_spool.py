@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import typing as t
@@ -52,8 +51,10 @@ class DeltaSpool:
         """Whether there was room for ``data``."""
         if self.end + len(data) > self._bound:
             return False
-        with self._spooling():
+        try:
             self._file.write(data)
+        except OSError as error:
+            raise self._failure(error) from error
         self.end += len(data)
         self._dirty = True
         return True
@@ -83,8 +84,10 @@ class DeltaSpool:
 
     def flush(self) -> None:
         if self._dirty:
-            with self._spooling():
+            try:
                 self._file.flush()
+            except OSError as error:
+                raise self._failure(error) from error
             self._dirty = False
 
     def close(self) -> None:
@@ -93,9 +96,5 @@ class DeltaSpool:
         except OSError:
             pass  # what was not written is not wanted any more
 
-    @contextlib.contextmanager
-    def _spooling(self) -> t.Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise spool_failure(os.path.dirname(self.path), error) from error
+    def _failure(self, error: OSError) -> LifeboatError:
+        return spool_failure(os.path.dirname(self.path), error)

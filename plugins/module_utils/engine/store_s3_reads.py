@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
+import threading
 import time
 import typing as t
 from datetime import datetime
@@ -46,12 +47,9 @@ class S3Reads(S3Store):
 
     @property
     def _wire(self) -> _Wire:
-        with self._making:
-            return self._made_wire
-
-    @functools.cached_property
-    def _made_wire(self) -> _Wire:
-        return _Wire(self.location, self._key, self.bucket)
+        place = self.location
+        with _MAKING:  # one at a time: the others then find it
+            return _wire(place.endpoint_url or "", place.region, place.ca_bundle, self._key, self.bucket)
 
     def list(self, prefix: str = "") -> list[StoredObject]:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -110,7 +108,7 @@ class S3Reads(S3Store):
 class _Wire:
     """Signed GETs of one bucket, over connections that are kept."""
 
-    def __init__(self, location: Location, key: Key, bucket: str) -> None:
+    def __init__(self, endpoint: str, region: str, ca_bundle: str | None, key: Key, bucket: str) -> None:
         try:
             from botocore.auth import S3SigV4Auth
             from botocore.awsrequest import AWSRequest
@@ -118,17 +116,20 @@ class _Wire:
             from botocore.utils import get_environ_proxies
         except ImportError as error:
             raise LifeboatError(f"this Python lacks {error.name}: install requirements.txt into it.") from error
-        endpoint = (location.endpoint_url or "").rstrip("/")
+
+        class Session(URLLib3Session):
+            def _get_ssl_context(self) -> t.Any:  # the stubs leave it out
+                """urllib3 has it load the CA bundle again for each connection (2.x, ``ssl_wrap_socket``): Debian's takes 20 ms."""
+                context = super()._get_ssl_context()  # type: ignore[misc]
+                context.load_verify_locations = functools.cache(context.load_verify_locations)
+                return context
+
+        endpoint = endpoint.rstrip("/")
         self._url = f"{endpoint}/{quote(bucket)}/"
         self._request = AWSRequest
-        self._sign = S3SigV4Auth(t.cast("t.Any", key), "s3", location.region).add_auth
-        given: dict[str, t.Any] = {
-            "verify": location.ca_bundle or True,
-            "timeout": _TIMEOUTS,
-        }  # wider than its stubs say
-        self._session = URLLib3Session(
-            proxies=get_environ_proxies(endpoint), max_pool_connections=_CONNECTIONS, **given
-        )
+        self._sign = S3SigV4Auth(t.cast("t.Any", key), "s3", region).add_auth
+        given: dict[str, t.Any] = {"verify": ca_bundle or True, "timeout": _TIMEOUTS}  # wider than its stubs say
+        self._session = Session(proxies=get_environ_proxies(endpoint), max_pool_connections=_CONNECTIONS, **given)
 
     def open(self, key: str, query: t.Mapping[str, str], headers: t.Mapping[str, str]) -> t.Any:
         """The body of an object, as a stream of botocore's."""
@@ -174,6 +175,11 @@ class _Wire:
         request = self._request("GET", url, headers=headers, params=query, stream_output=stream)
         self._sign(request)
         return self._session.send(request.prepare())
+
+
+# shared by the stores of one bucket: to list and then to read, or to look at one node's corner after the other
+_wire = functools.lru_cache(maxsize=4)(_Wire)
+_MAKING = threading.Lock()
 
 
 def _parsed(content: bytes) -> ElementTree.Element:

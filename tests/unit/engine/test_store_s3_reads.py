@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import re
+import ssl
+import subprocess
 import threading
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -30,8 +33,8 @@ class Server:
     url: str = ""
 
 
-@pytest.fixture
-def server() -> t.Iterator[Server]:
+@contextlib.contextmanager
+def serving(tls: ssl.SSLContext | None = None) -> t.Iterator[Server]:
     state = Server()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -41,22 +44,34 @@ def server() -> t.Iterator[Server]:
             state.asked.append((self.path, {key.lower(): value for key, value in self.headers.items()}))
             status, body = state.answers.pop(0)
             short = status == 299  # promises more than it sends
-            self.send_response(200 if short else status)
+            close = status == 298  # as 200, and the connection ends
+            self.send_response(200 if short or close else status)
             self.send_header("Content-Length", str(len(body) + (10 if short else 0)))
             self.end_headers()
             self.wfile.write(body)
-            self.close_connection = short
+            self.close_connection = short or close
 
         def log_message(self, *_: t.Any) -> None:
             return
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        state.url = f"http://127.0.0.1:{listener.server_address[1]}"
+        if tls is not None:
+            listener.socket = tls.wrap_socket(listener.socket, server_side=True)
+        state.url = f"http{'s' if tls else ''}://127.0.0.1:{listener.server_address[1]}"
         thread = threading.Thread(target=listener.serve_forever)
         thread.start()
+        try:
+            yield state
+        finally:
+            store_s3_reads._wire.cache_clear()
+            listener.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def server() -> t.Iterator[Server]:
+    with serving() as state:
         yield state
-        listener.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -214,6 +229,62 @@ def test_a_connection_that_fails_once_is_tried_again(
     else:
         assert S3Reads(place).read("x") == b"data"
     assert len(seen) == calls
+
+
+def authority(folder: Path, name: str) -> Path:
+    """A new key and the certificate that it gave itself, in one file."""
+    made = folder / f"{name}.pem"
+    argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "1"]
+    argv += [
+        "-subj",
+        f"/CN={name}",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        made,
+        "-out",
+        folder / "c.pem",
+    ]
+    subprocess.run(argv, check=True, capture_output=True)
+    made.write_bytes(made.read_bytes() + (folder / "c.pem").read_bytes())
+    return made
+
+
+def test_a_bundle_is_loaded_once_and_checked_each_time(
+    place: store.Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each connection: Debian's takes 20 ms, and a restore has sixteen."""
+    loaded: list[t.Any] = []
+    load = ssl.SSLContext.load_verify_locations
+    monkeypatch.setattr(
+        ssl.SSLContext, "load_verify_locations", lambda self, *names: loaded.append(names) or load(self, *names)
+    )
+    ours, other = authority(tmp_path, "ours"), authority(tmp_path, "other")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ours)
+    with serving(context) as server:
+        server.answers = [(298, b"one"), (298, b"two"), (200, b"three")]
+        trusted = replace(place, endpoint_url=server.url, ca_bundle=str(ours))
+        assert [S3Reads(trusted).read(name) for name in ("x", "y", "z")] == [b"one", b"two", b"three"]
+        assert len(loaded) == 1
+        with pytest.raises(LifeboatError, match="certificate is not trusted; check ca_bundle"):
+            S3Reads(replace(trusted, ca_bundle=str(other))).read("x")
+
+
+def test_stores_of_one_bucket_share_their_connections(server: Server, place: store.Location, tmp_path: Path) -> None:
+    others = tmp_path / "others.ini"
+    others.write_text("[default]\naws_access_key_id = BERTA\naws_secret_access_key = secret\n")
+    wires = [
+        S3Reads(each)._wire
+        for each in (
+            place,
+            place.below("repo"),
+            replace(place, credentials_file=str(others)),
+            replace(place, region="r"),
+        )
+    ]
+    assert wires[0] is wires[1]
+    assert len(set(wires)) == 3
 
 
 def test_a_body_that_is_cut_short_is_an_error(server: Server, place: store.Location) -> None:
