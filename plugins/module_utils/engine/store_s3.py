@@ -36,6 +36,9 @@ _NOT_A_NODES = {
     "AccessDenied": "a node's own key may not see versions: use the restorer's or the pruner's, on the controller"
 }
 
+# how urllib3 and OpenSSL say that a certificate is not this host's
+OTHER_NAME = ("doesn't match", "no appropriate subjectAltName", "certificate is not valid for")
+
 
 class S3Store:
     """A prefix in a bucket."""
@@ -317,5 +320,7 @@ def explain(doing: str, error: Exception, steps: t.Mapping[str, str] | None = No
     ):
         return f"cannot {doing}: the store does not answer; check that it is up and reachable from this host."
     if kind == "SSLError":
-        return f"cannot {doing}: the store's TLS certificate is not trusted; check ca_bundle."
+        other = any(words in str(error) for words in OTHER_NAME)
+        why = "is for another name; check endpoint_url" if other else "is not trusted; check ca_bundle"
+        return f"cannot {doing}: the store's TLS certificate {why}."
     return f"cannot {doing}: {kind}: {error}."

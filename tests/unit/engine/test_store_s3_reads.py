@@ -231,20 +231,12 @@ def test_a_connection_that_fails_once_is_tried_again(
     assert len(seen) == calls
 
 
-def authority(folder: Path, name: str) -> Path:
+def authority(folder: Path, name: str, host: str = "IP:127.0.0.1") -> Path:
     """A new key and the certificate that it gave itself, in one file."""
     made = folder / f"{name}.pem"
     argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "1"]
-    argv += [
-        "-subj",
-        f"/CN={name}",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        made,
-        "-out",
-        folder / "c.pem",
-    ]
+    argv += ["-subj", f"/CN={name}", "-addext", f"subjectAltName={host}"]
+    argv += ["-keyout", str(made), "-out", str(folder / "c.pem")]
     subprocess.run(argv, check=True, capture_output=True)
     made.write_bytes(made.read_bytes() + (folder / "c.pem").read_bytes())
     return made
@@ -269,6 +261,22 @@ def test_a_bundle_is_loaded_once_and_checked_each_time(
         assert len(loaded) == 1
         with pytest.raises(LifeboatError, match="certificate is not trusted; check ca_bundle"):
             S3Reads(replace(trusted, ca_bundle=str(other))).read("x")
+
+
+@pytest.mark.parametrize("kind", [S3Reads, store.S3Store])
+@pytest.mark.parametrize("host", ["DNS:elsewhere", "IP:127.0.0.2,DNS:elsewhere", "email:nobody@localhost"])
+def test_a_certificate_for_another_name(
+    kind: type[store.S3Store], host: str, place: store.Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)  # boto3 tries again
+    waits: list[float] = []
+    monkeypatch.setattr(store_s3_reads.time, "sleep", waits.append)
+    other = authority(tmp_path, "other", host)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(other)
+    with serving(context) as server, pytest.raises(LifeboatError, match="is for another name; check endpoint_url"):
+        kind(replace(place, endpoint_url=server.url, ca_bundle=str(other))).read("x")
+    assert kind is store.S3Store or waits == []
 
 
 def test_stores_of_one_bucket_share_their_connections(server: Server, place: store.Location, tmp_path: Path) -> None:
