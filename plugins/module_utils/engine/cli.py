@@ -21,7 +21,8 @@ def main(argv: t.Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 1 it failed (one sentence on stderr), 2 the command line is wrong."""
     # the default would end us without wiping keys from memory
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: sys.exit(128 + number))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     parser = cli_parser.parser(VERBS)
     arguments = parser.parse_args(argv)
     try:

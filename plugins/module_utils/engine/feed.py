@@ -73,6 +73,8 @@ class Feed:
                 fed = [pool.submit(self._feed, rest) for _number in range(count)]
                 pool.submit(self._close, fed)
                 self._crew.each(iter(self._tasks.get, None), self._done, self._end)
+                for feeder in fed:  # each caught what went wrong with a volume; this is for what it did not
+                    feeder.result()
             except BaseException as error:  # noqa: BLE001 - raised below, when all threads have ended
                 # before what those who feed say: that nobody waits for them any more
                 self._failures.insert(0, error)

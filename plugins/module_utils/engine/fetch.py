@@ -60,7 +60,9 @@ class Fetcher:
         self._current: _Coming | None = None  # the object whose parts are being given out
         self._largest = self._used = 0
         self._closed = False
-        self._changed = threading.Condition()
+        # taken as itself: a signal's handler that raises within Condition.__enter__ would leave it locked
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._threads = [threading.Thread(target=self._work, daemon=True) for number in range(threads)]
 
     def __enter__(self) -> Fetcher:
@@ -73,7 +75,7 @@ class Fetcher:
 
     def stop(self) -> None:
         """From now on nothing is fetched, and whoever waits in :meth:`take` gets an error."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
 
@@ -88,7 +90,7 @@ class Fetcher:
 
     def want(self, objects: t.Iterable[StoredObject]) -> None:
         """Fetch these, in this order, behind what was wanted before."""
-        with self._changed:
+        with self._lock:
             for item in objects:
                 self._queue.append(item)
                 self._largest = max(self._largest, item.bytes)
@@ -96,7 +98,7 @@ class Fetcher:
 
     def ready(self, name: str) -> bool:
         """Whether :meth:`take` would not wait."""
-        with self._changed:
+        with self._lock:
             return self._arrived(name)
 
     def _arrived(self, name: str) -> bool:
@@ -104,7 +106,7 @@ class Fetcher:
 
     def take(self, item: StoredObject, sha1: str | None = None) -> str | None:
         """Wait for the object's file and return its path, or None if it has another hash each time."""
-        with self._changed:
+        with self._lock:
             while not self._arrived(item.name) and not self._closed:
                 self._changed.wait()
             if self._closed:
@@ -122,7 +124,7 @@ class Fetcher:
 
     def drop(self, name: str) -> None:
         """The object's file is no longer needed."""
-        with self._changed:
+        with self._lock:
             coming = self._coming.pop(name)
             self._used -= coming.item.bytes
             self._changed.notify_all()
@@ -132,7 +134,7 @@ class Fetcher:
 
     def _work(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._closed and not self._next():
                     self._changed.wait()
                 coming = self._current
@@ -141,13 +143,16 @@ class Fetcher:
                 number = coming.asked
                 coming.asked += 1
             self._fetch(coming, number)
-            with self._changed:
+            with self._lock:
                 coming.arrived += 1
                 last = coming.arrived == len(coming.parts)
             if last:
                 if len(coming.parts) > 1 and coming.error is None:
-                    coming.sha1 = _hash(coming.path)
-                with self._changed:
+                    try:
+                        coming.sha1 = _hash(coming.path)
+                    except OSError as error:
+                        coming.error = spool_failure(self._folder, error)
+                with self._lock:
                     coming.done = True
                     self._changed.notify_all()
 

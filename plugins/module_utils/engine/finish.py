@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 import typing as t
@@ -78,7 +79,8 @@ def deferred(tree: Tree, patch: t.Mapping[bytes, Pending], again: Again, choice:
                 if entry.part <= 1:
                     file.truncate(0)
                     file.seek(0)
-                file.write(entry.data)
+                if file.write(entry.data) != len(entry.data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if not entry.part or len(entry.data) < PIECE:
                     _rewritten(tree, path, Window(file.fileno()), [(0, file.tell())])
     return sum(patched(tree, path, pending, spool) for path, pending in patch.items())

@@ -24,7 +24,7 @@ class Pulse:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _TIME.size)
         self._seen = b""
-        self._moved = 0.0
+        self._looked = self._idle = 0.0
         self.beat()
 
     def beat(self) -> None:
@@ -32,15 +32,20 @@ class Pulse:
         _TIME.pack_into(self._memory, 0, time.monotonic())
 
     def idle(self) -> float:
-        """Seconds since a look at it (the first one too) found that something had moved.
+        """Seconds since a look at it (the first one too) found that something had moved. One in which this process itself was
+        stopped is none: much time between two looks counts as little.
 
         What is written there is only compared, never read as a time: another process may be writing it right now, and
         ``pack_into`` writes zeros first (CPython 3.11, Modules/_struct.c): the time at which the machine was started.
         """
         now, seen = time.monotonic(), self._memory[:]
-        if seen != self._seen:
-            self._seen, self._moved = seen, now
-        return now - self._moved
+        self._idle = 0.0 if seen != self._seen else self._idle + min(now - self._looked, 2 * _LOOK)
+        self._seen, self._looked = seen, now
+        return self._idle
+
+
+class _Ended(BaseException):
+    """No Exception: whoever tries a failed step again, here or in a library, would swallow it."""
 
 
 @contextmanager
@@ -65,13 +70,15 @@ def watched(pulse: Pulse, timeout: float, stall_timeout: float) -> t.Iterator[No
         else:
             return
         signal.setitimer(signal.ITIMER_REAL, 0)  # once is enough
-        raise LifeboatError(why)
+        raise _Ended(why)
 
     before = signal.signal(signal.SIGALRM, look)
     every = min(_LOOK, timeout, stall_timeout)
     signal.setitimer(signal.ITIMER_REAL, every, every)
     try:
         yield
+    except _Ended as ended:
+        raise LifeboatError(str(ended)) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -113,6 +113,7 @@ class _Wire:
         try:
             from botocore.auth import S3SigV4Auth
             from botocore.awsrequest import AWSRequest
+            from botocore.exceptions import ResponseStreamingError
             from botocore.httpsession import URLLib3Session
             from botocore.utils import get_environ_proxies
         except ImportError as error:
@@ -127,7 +128,7 @@ class _Wire:
 
         endpoint = endpoint.rstrip("/")
         self._url = f"{endpoint}/{quote(bucket)}/"
-        self._request = AWSRequest
+        self._request, self._short = AWSRequest, ResponseStreamingError
         self._sign = S3SigV4Auth(t.cast("t.Any", key), "s3", region).add_auth
         given: dict[str, t.Any] = {"verify": ca_bundle or True, "timeout": _TIMEOUTS}  # wider than its stubs say
         self._session = Session(proxies=get_environ_proxies(endpoint), max_pool_connections=_CONNECTIONS, **given)
@@ -163,7 +164,7 @@ class _Wire:
             else:
                 if answer.status_code in (200, 206):
                     return answer
-                code = _code(answer.content) or str(answer.status_code)
+                code = _code(answer) or str(answer.status_code)
                 again = answer.status_code in _AGAIN or code in ("SlowDown", "Throttling", "RequestTimeout")
                 if attempt == _ATTEMPTS or not again:
                     told: t.Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": answer.status_code}}
@@ -175,7 +176,11 @@ class _Wire:
         headers = {"Accept-Encoding": "identity", "User-Agent": "lifeboat", **headers}
         request = self._request("GET", url, headers=headers, params=query, stream_output=stream)
         self._sign(request)
-        return self._session.send(request.prepare())
+        answer = self._session.send(request.prepare())
+        length = answer.headers.get("content-length")
+        if not stream and length is not None and len(answer.content) != int(length):  # botocore's client looks at that
+            raise self._short(error="the answer was cut short")
+        return answer
 
 
 # shared by the stores of one bucket: to list and then to read, or to look at one node's corner after the other
@@ -187,11 +192,13 @@ def _parsed(content: bytes) -> ElementTree.Element:
     return ElementTree.fromstring(content)  # noqa: S314 - as botocore does: expat itself bounds what entities may grow to
 
 
-def _code(content: bytes) -> str:
-    """The code in an error's XML, if it is one."""
+def _code(answer: t.Any) -> str:
+    """The code in an error's XML, if it is one, and came."""
+    from urllib3.exceptions import HTTPError
+
     try:
-        return _parsed(content).findtext("{*}Code") or ""
-    except ElementTree.ParseError:
+        return _parsed(answer.content).findtext("{*}Code") or ""
+    except (ElementTree.ParseError, HTTPError):
         return ""
 
 

@@ -128,6 +128,18 @@ def test_told_to_end_it_takes_its_keys_along(number: signal.Signals, code: int) 
     assert not os.path.exists(home)
 
 
+def test_nohup_is_heeded() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    argv = ["nohup", sys.executable, "-c", _TOLD_TO_END]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    assert process.stdout is not None
+    assert os.path.isdir(process.stdout.readline().decode().strip())
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 def test_a_nodes_day(lifeboat: t.Callable[..., Said], node: Node, tmp_path: Path) -> None:
     install(node)
     code, out, err = lifeboat("status")

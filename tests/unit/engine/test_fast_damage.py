@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,10 +19,13 @@ from pathlib import Path
 import pytest
 from tests.unit.engine.tree_histories import look
 
-from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, crew, decrypt, fast
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import chains, crew, decrypt, difftar, fast, finish
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.delta_spool import DeltaSpool
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError, Refused, UnknownFormat
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.reading import Origin
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import Location, open_store
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.tree import Attributes, Tree
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.unpack import Choice, Pending
 
 if t.TYPE_CHECKING:
     from tests.unit.engine.conftest import Node, Pair
@@ -180,6 +184,28 @@ def test_a_full_disk(odd: Node, tmp_path: Path) -> None:
             read(odd.repository, tmp_path / "tree", spool=str(small))
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_disk_that_has_room_for_half_a_delta(tmp_path: Path) -> None:
+    """The kernel writes what it can and says how much: that is no damage of the repository."""
+    delta = b"rs\x026" + b"\x43" + (50_000).to_bytes(4, "big") + bytes(50_000) + b"\0"
+    entry = difftar.Entry("diff", 0, b"f", "file", (0o600, 0, 0), 0, b"", (0, 0), delta)
+
+    def again(_number: int) -> t.Generator[difftar.Entry, None, None]:
+        yield entry
+
+    tree, spool = Tree(str(tmp_path / "tree")), DeltaSpool(str(tmp_path / "spool"))
+    tree.write_part(b"f", 1, b"old")
+    patch = {b"f": Pending(Attributes((0o600, 0, 0), 0), [], [1])}
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, usual[1]))  # stands for a disk with so many bytes left
+    try:
+        with pytest.raises(OSError, match="No space left on device"):
+            finish.deferred(tree, patch, again, Choice(), spool)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        tree.close()
+        spool.close()
 
 
 def test_a_killed_gpg(sealed: Node, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 import typing as t
 from datetime import datetime, timezone
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.lifeboat.fleet.plugins.module_utils.engine import fetch
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors import LifeboatError
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.fetch import Fetcher
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store import StoredObject
@@ -111,6 +114,18 @@ def test_what_stays_hurt_is_told(store: Store, tmp_path: Path) -> None:
         assert fetcher.take(first, sha1(store.objects["vol0"])) is None
         with pytest.raises(LifeboatError, match="the store does not answer"):
             fetcher.take(second, "")
+
+
+def test_a_file_that_cannot_be_read_back_is_told(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(path: str) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fetch, "_hash", broken)
+    first, *_rest = store.list()
+    with Fetcher(store.stream, str(tmp_path), 1000, part=40) as fetcher:
+        fetcher.want([first])
+        with pytest.raises(LifeboatError, match=r"cannot write to the spool .*: Input/output error"):
+            fetcher.take(first)
 
 
 def test_whoever_waits_hears_of_the_end(store: Store, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -48,6 +49,15 @@ def test_a_look_while_it_is_written_sees_nothing_strange() -> None:
         os.waitpid(child, 0)
 
 
+def test_to_be_stopped_for_a_while_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 2.0, 5000.0, 5001.0, 5002.0, 5003.0])
+    monkeypatch.setattr(pulse.time, "monotonic", lambda: next(clock))
+    watched = pulse.Pulse()
+    assert [watched.idle() for _look in range(4)] == [0, 1, 3, 4]
+    watched.beat()
+    assert watched.idle() == 0
+
+
 def test_slow_is_not_stalled() -> None:
     alive = pulse.Pulse()
     with pulse.watched(alive, 60, 0.3):
@@ -59,6 +69,16 @@ def test_slow_is_not_stalled() -> None:
 def test_the_stall_limit() -> None:
     with pytest.raises(LifeboatError, match="nothing moved for 0 s"), pulse.watched(pulse.Pulse(), 60, 0.2):
         time.sleep(5)
+
+
+def test_who_tries_again_after_each_error_is_ended_too() -> None:
+    def stubborn() -> None:
+        for _try in range(3):
+            with contextlib.suppress(Exception):
+                time.sleep(2)
+
+    with pytest.raises(LifeboatError, match="nothing moved for 0 s"), pulse.watched(pulse.Pulse(), 60, 0.2):
+        stubborn()
 
 
 def test_the_time_limit() -> None:

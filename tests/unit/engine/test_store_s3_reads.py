@@ -22,6 +22,7 @@ from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.errors impor
 from ansible_collections.lifeboat.fleet.plugins.module_utils.engine.store_s3_reads import S3Reads
 
 Answer = tuple[int, bytes]
+CLOSED, SHORT, SHORT_503 = 298, 299, 297  # the connection ends behind it; before all that was promised
 
 
 @dataclass
@@ -43,13 +44,12 @@ def serving(tls: ssl.SSLContext | None = None) -> t.Iterator[Server]:
         def do_GET(self) -> None:
             state.asked.append((self.path, {key.lower(): value for key, value in self.headers.items()}))
             status, body = state.answers.pop(0)
-            short = status == 299  # promises more than it sends
-            close = status == 298  # as 200, and the connection ends
-            self.send_response(200 if short or close else status)
+            short = status in (SHORT, SHORT_503)
+            self.send_response({CLOSED: 200, SHORT: 200, SHORT_503: 503}.get(status, status))
             self.send_header("Content-Length", str(len(body) + (10 if short else 0)))
             self.end_headers()
             self.wfile.write(body)
-            self.close_connection = short or close
+            self.close_connection = short or status == CLOSED
 
         def log_message(self, *_: t.Any) -> None:
             return
@@ -255,7 +255,7 @@ def test_a_bundle_is_loaded_once_and_checked_each_time(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(ours)
     with serving(context) as server:
-        server.answers = [(298, b"one"), (298, b"two"), (200, b"three")]
+        server.answers = [(CLOSED, b"one"), (CLOSED, b"two"), (200, b"three")]
         trusted = replace(place, endpoint_url=server.url, ca_bundle=str(ours))
         assert [S3Reads(trusted).read(name) for name in ("x", "y", "z")] == [b"one", b"two", b"three"]
         assert len(loaded) == 1
@@ -296,9 +296,19 @@ def test_stores_of_one_bucket_share_their_connections(server: Server, place: sto
 
 
 def test_a_body_that_is_cut_short_is_an_error(server: Server, place: store.Location) -> None:
-    server.answers = [(299, b"half")]
+    server.answers = [(SHORT, b"half")]
     with pytest.raises(LifeboatError, match="cannot read 'nodes/n1/x' in s3://fleet"):
         list(S3Reads(place).stream("x"))
+
+
+def test_an_answer_that_is_cut_short_is_asked_for_again(server: Server, place: store.Location) -> None:
+    server.answers = [(SHORT, page("nodes/n1/x")), (200, page("nodes/n1/x", "nodes/n1/y"))]
+    assert [item.name for item in S3Reads(place).list()] == ["x", "y"]
+    server.answers = [(SHORT, b"ha"), (200, b"half")]
+    assert S3Reads(place).read("x") == b"half"
+    server.answers = [(SHORT_503, b"<?xml"), (200, b"data")]
+    assert b"".join(S3Reads(place).stream("x")) == b"data"
+    assert server.answers == []
 
 
 def test_what_is_no_list_is_an_error(server: Server, place: store.Location) -> None:
