@@ -280,6 +280,10 @@ class _Reader:
             self.tree.folders |= folders
         finish.complete(self.tree, self.others, self.choice)
         if not self.files and not self.others:
+            if not self.choice.prefix:
+                raise LifeboatError(
+                    f"the repository is damaged: restore point {self.sets[-1].time} holds nothing at all."
+                )
             where = os.fsdecode(self.choice.prefix)
             raise LifeboatError(f"restore point {self.sets[-1].time} holds no '{where}': check the path.")
         return Counted(self.files, self.bytes)

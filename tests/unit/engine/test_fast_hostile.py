@@ -110,7 +110,7 @@ CASES: dict[str, tuple[tuple[t.Any, ...], str]] = {
     "a copy from nowhere": (([FULL], [[("diff/a", "file", DELTA + b"\x45\0\x04\0")]]), "from behind the end"),
     "no tar": (([b"x" * 20480],), "holds no number where one belongs"),
     "header": (([forge.tar(FULL).replace(b"0000644", b"0000645", 1)],), "does not match its checksum"),
-    "nothing": (([b""],), "is cut short"),
+    "nothing": (([b""],), "holds nothing at all"),
     "cut in a header": (([forge.tar(FULL)[: 512 * 4 - 100]],), "is cut short"),
     "cut in data": (([forge.tar([ROOT, ("snapshot/a", "file", PIECE[:9999])])[:4000]],), "is cut short"),
 }
