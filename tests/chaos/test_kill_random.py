@@ -24,9 +24,7 @@ SEED = int(os.environ.get("LIFEBOAT_SEED") or random.randrange(1_000_000) if LON
 COUNT = int(os.environ.get("LIFEBOAT_KILLS", "56"))
 ATTEMPTS = 12  # a run may end before its kill
 
-# 56 runs that are killed at random take four minutes, and another seed each time: no matter of a quick, repeatable suite,
-# in which test_kill_boundaries.py kills once at every boundary.
-pytestmark = pytest.mark.skipif(not LONG, reason="takes minutes: make test-long")
+pytestmark = pytest.mark.skipif(not LONG, reason="takes minutes: make test-long")  # every run kills at each boundary instead
 
 KINDS: list[tuple[str, dict[str, t.Any]]] = [
     ("backup", {"mode": "full"}),

@@ -113,11 +113,11 @@ def test_every_playbook_is_found_by_its_full_name(installed: Installed) -> None:
     installed.run("ansible-playbook", "-i", "localhost,", "--syntax-check", *names)
 
 
+NODE = Path("/usr/local/bin/lifeboat")
 BACKUP = {"operation": "backup", "source": "/etc", "target": "file:///nowhere"}
 
 
-# There the engine would answer, and back up this machine's /etc, where the test wants to hear that there is none.
-@pytest.mark.skipif(Path("/usr/local/bin/lifeboat").exists(), reason="this machine is a node itself")
+@pytest.mark.skipif(NODE.exists(), reason="this machine is a node itself")  # its engine would answer, and back up /etc
 def test_a_play_runs_the_module_from_the_tarball(installed: Installed) -> None:
     """Module and engine are found, shipped and imported; localhost is no node, and that is what it says."""
     tasks: list[dict[str, object]] = [

@@ -14,8 +14,7 @@ from types import ModuleType
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[3] / "lab" / "seed_node.py"
-# The seed gives files to users that do not exist, which only root may do; `make test` runs as root or by sudo, and CI does.
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="odd owners take root")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="odd owners take root")  # only root may give files away
 
 
 def load(top: Path) -> ModuleType:
