@@ -19,7 +19,7 @@ def spool_failure(folder: str, error: OSError) -> LifeboatError:
     """One sentence for what the system said while something was spooled."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return LifeboatError(f"the spool {folder} is full: free space, or name another folder.")
-    return LifeboatError(f"cannot write to the spool {folder}: {error.strerror}.")
+    return LifeboatError(f"cannot write to the spool {folder}: {error.strerror}; name another folder.")
 
 
 class Window:

@@ -24,7 +24,7 @@ from .feed import Feed, Slots
 from .fetch import Fetcher
 from .keyring import Keyring
 from .opening import GROUPED, Opener
-from .parts import Part, Stored, chosen_volumes, stored
+from .parts import ADVICE, Part, Stored, chosen_volumes, stored
 from .pulse import Pulse
 from .store import open_store
 from .tree import Attributes, Tree, failure
@@ -282,7 +282,7 @@ class _Reader:
         if not self.files and not self.others:
             if not self.choice.prefix:
                 raise LifeboatError(
-                    f"the repository is damaged: restore point {self.sets[-1].time} holds nothing at all."
+                    f"the repository is damaged: restore point {self.sets[-1].time} holds nothing at all; {ADVICE}."
                 )
             where = os.fsdecode(self.choice.prefix)
             raise LifeboatError(f"restore point {self.sets[-1].time} holds no '{where}': check the path.")

@@ -13,7 +13,7 @@ from . import chains, manifest
 from .errors import Damaged, LifeboatError, UnknownFormat
 from .store import StoredObject
 
-_ADVICE = "restore a point before it, or bring back an undamaged copy"
+ADVICE = "restore a point before it, or bring back an undamaged copy"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Part:
         except (Damaged, UnknownFormat) as error:  # no other reader is tried any more
             raise LifeboatError(
                 f"volume {self.volume.number} of set {self.time} is damaged: {error}; "
-                f"it holds {_range(self.volume)}: {_ADVICE}."
+                f"it holds {_range(self.volume)}: {ADVICE}."
             ) from error
 
 
@@ -53,7 +53,7 @@ class Stored:
         except UnknownFormat as error:
             raise UnknownFormat(f"the manifest of set {self.time} is of an unknown form: {error}.") from error
         except Damaged as error:
-            raise LifeboatError(f"the manifest of set {self.time} is damaged: {error}; {_ADVICE}.") from error
+            raise LifeboatError(f"the manifest of set {self.time} is damaged: {error}; {ADVICE}.") from error
 
 
 def stored(item: chains.BackupSet, number: int = 0) -> Stored:
@@ -73,7 +73,7 @@ def stored(item: chains.BackupSet, number: int = 0) -> Stored:
                 )
             volumes[name.volume] = listed
     if len(manifests) != 1:
-        raise LifeboatError(f"set {item.time} has {len(manifests) or 'no'} manifests instead of one: {_ADVICE}.")
+        raise LifeboatError(f"set {item.time} has {len(manifests) or 'no'} manifests instead of one: {ADVICE}.")
     return Stored(item.time, manifests[0], volumes, number)
 
 
@@ -82,12 +82,12 @@ def chosen_volumes(one: Stored, found: list[manifest.Volume], path: bytes) -> li
     missing = [volume for volume in found if volume.number not in one.volumes]
     if missing:
         lost = "; ".join(f"volume {volume.number}, which holds {_range(volume)}" for volume in missing[:5])
-        raise LifeboatError(f"set {one.time} lacks {lost}: {_ADVICE}.")
+        raise LifeboatError(f"set {one.time} lacks {lost}: {ADVICE}.")
     extra = sorted(set(one.volumes) - {volume.number for volume in found})
     if extra:
         raise LifeboatError(
             f"set {one.time} holds volume {extra[0]}, which its manifest does not name: the manifest is cut short, or "
-            f"the volume is not of this set; {_ADVICE}."
+            f"the volume is not of this set; {ADVICE}."
         )
     return [Part(one.number, one.time, one.volumes[volume.number], volume) for volume in manifest.holding(found, path)]
 
