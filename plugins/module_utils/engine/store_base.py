@@ -93,7 +93,7 @@ MOST_LISTED = 500_000  # objects or versions below one prefix that a reader take
 
 
 def check_crowd(count: int, prefix: str) -> None:
-    """Refuse ``prefix`` when so many of its objects are read, and that is more than any reader takes."""
+    """An error if so many objects or versions of ``prefix`` are more than a reader takes."""
     if count > MOST_LISTED:
         raise LifeboatError(
             f"{prefix} holds more than {MOST_LISTED} objects or versions of them: find out who wrote them, or raise volume_mib."

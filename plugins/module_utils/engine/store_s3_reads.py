@@ -113,7 +113,6 @@ class _Wire:
         try:
             from botocore.auth import S3SigV4Auth
             from botocore.awsrequest import AWSRequest
-            from botocore.exceptions import ResponseStreamingError
             from botocore.httpsession import URLLib3Session
             from botocore.utils import get_environ_proxies
         except ImportError as error:
@@ -121,14 +120,14 @@ class _Wire:
 
         class Session(URLLib3Session):
             def _get_ssl_context(self) -> t.Any:  # the stubs leave it out
-                """urllib3 has it load the CA bundle again for each connection (2.x, ``ssl_wrap_socket``): Debian's takes 20 ms."""
+                """urllib3 2.x (``ssl_wrap_socket``) has it load the CA bundle again for each connection: once will do."""
                 context = super()._get_ssl_context()  # type: ignore[misc]
                 context.load_verify_locations = functools.cache(context.load_verify_locations)
                 return context
 
         endpoint = endpoint.rstrip("/")
         self._url = f"{endpoint}/{quote(bucket)}/"
-        self._request, self._short = AWSRequest, ResponseStreamingError
+        self._request = AWSRequest
         self._sign = S3SigV4Auth(t.cast("t.Any", key), "s3", region).add_auth
         given: dict[str, t.Any] = {"verify": ca_bundle or True, "timeout": _TIMEOUTS}  # wider than its stubs say
         self._session = Session(proxies=get_environ_proxies(endpoint), max_pool_connections=_CONNECTIONS, **given)
@@ -172,6 +171,8 @@ class _Wire:
             time.sleep(random.random() * min(2 ** (attempt - 1), _LONGEST_WAIT))
 
     def _once(self, key: str, query: dict[str, str], headers: dict[str, str], stream: bool) -> t.Any:
+        from botocore.exceptions import ResponseStreamingError
+
         url = self._url + quote(key, safe="/~")
         headers = {"Accept-Encoding": "identity", "User-Agent": "lifeboat", **headers}
         request = self._request("GET", url, headers=headers, params=query, stream_output=stream)
@@ -179,7 +180,7 @@ class _Wire:
         answer = self._session.send(request.prepare())
         length = answer.headers.get("content-length")
         if not stream and length is not None and len(answer.content) != int(length):  # botocore's client looks at that
-            raise self._short(error="the answer was cut short")
+            raise ResponseStreamingError(error="the answer was cut short")
         return answer
 
 

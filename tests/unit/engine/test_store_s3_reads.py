@@ -245,7 +245,7 @@ def authority(folder: Path, name: str, host: str = "IP:127.0.0.1") -> Path:
 def test_a_bundle_is_loaded_once_and_checked_each_time(
     place: store.Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not for each connection: Debian's takes 20 ms, and a restore has sixteen."""
+    """Not for each connection, of which a restore has sixteen."""
     loaded: list[t.Any] = []
     load = ssl.SSLContext.load_verify_locations
     monkeypatch.setattr(
