@@ -63,7 +63,7 @@ def entries_in(data: memoryview) -> t.Iterator[Entry]:
 def _entries(source: _Source) -> t.Iterator[Entry]:
     names: dict[bytes, bytes] = {}
     while True:
-        header = b"" if not names and source.is_at_end() else source.take(512)
+        header = source.header()
         if not header or (not header[0] and not header.strip(b"\0")):
             if names:
                 raise Damaged("its tar ends within an entry")
@@ -139,35 +139,32 @@ def _cut_short() -> Damaged:
 
 
 class _Source(t.Protocol):
-    def take(self, wanted: int) -> bytes:
-        """Exactly so many bytes."""
+    def header(self) -> bytes:
+        """The next block, or nothing if not a byte is left."""
 
     def take_padded(self, size: int) -> Data:
         """``size`` bytes, and past them to the end of their last block."""
-
-    def is_at_end(self) -> bool:
-        """Whether not a byte is left."""
 
 
 class _Memory:
     """Takes from what is all there."""
 
     def __init__(self, data: memoryview) -> None:
-        self._data, self._at = data, 0
+        self._data, self._at, self._end = data, 0, len(data)
 
-    def take(self, wanted: int) -> bytes:
-        return bytes(self._part(wanted, wanted))
+    def header(self) -> bytes:
+        at = self._at
+        if at == self._end:
+            return b""
+        self._at = end = at + 512
+        if end > self._end:
+            raise _cut_short()
+        return bytes(self._data[at:end])
 
     def take_padded(self, size: int) -> memoryview:
-        return self._part(size, size + (-size & 511))
-
-    def is_at_end(self) -> bool:
-        return self._at == len(self._data)
-
-    def _part(self, size: int, padded: int) -> memoryview:
         at = self._at
-        self._at = end = at + padded
-        if end > len(self._data):
+        self._at = end = at + size + (-size & 511)
+        if end > self._end:
             raise _cut_short()
         return self._data[at : at + size]
 
@@ -178,21 +175,18 @@ class _Stream:
     def __init__(self, read: Read) -> None:
         self._read, self._bytes, self._at = read, b"", 0
 
-    def take(self, wanted: int) -> bytes:
-        at, end = self._at, self._at + wanted
-        if end > len(self._bytes):
-            self._fill(wanted)
-            at, end = 0, wanted
-        self._at = end
-        return self._bytes[at:end]
-
-    def is_at_end(self) -> bool:
+    def header(self) -> bytes:
         if self._at == len(self._bytes):
             self._bytes, self._at = self._read(_CHUNK), 0
-        return not self._bytes
+        return self.take_padded(512) if self._bytes else b""
 
     def take_padded(self, size: int) -> bytes:
-        return self.take(size + (-size & 511))[:size]
+        at, end = self._at, self._at + size + (-size & 511)
+        if end > len(self._bytes):
+            self._fill(end - at)
+            at, end = 0, end - at
+        self._at = end
+        return self._bytes[at : at + size]
 
     def _fill(self, wanted: int) -> None:
         pieces = [self._bytes[self._at :]]
@@ -207,10 +201,15 @@ class _Stream:
 
 
 def _check(header: bytes) -> None:
-    """The sum of all bytes, the checksum's own taken as blanks; adler32 holds it in its low half, modulo 65521."""
-    total = zlib.adler32(header[156:], zlib.adler32(b"        ", zlib.adler32(header[:148]))) & 0xFFFF
-    if total != (_number(header[148:156]) + 1) % 65521:
+    """The sum of all bytes; adler32 holds it in its low half, modulo 65521, plus 1."""
+    if zlib.adler32(header) & 0xFFFF != _expected(header[148:156]):
         raise Damaged("a tar header in it does not match its checksum")
+
+
+@functools.lru_cache(maxsize=4096)
+def _expected(checksum: bytes) -> int:
+    """What adler32 then holds; the checksum is over all bytes, its own taken as blanks."""
+    return (_number(checksum) + sum(checksum) - 8 * 0x20 + 1) % 65521
 
 
 def _entry(header: bytes, names: dict[bytes, bytes], data: Data) -> Entry:
@@ -267,7 +266,8 @@ def _place(name: bytes, what: str) -> tuple[str, int, bytes]:
         path = path[:-1]
     if path == b".":
         return kind, part, b""
-    if path and _UNSAFE.search(path):
+    # what the expression finds always comes with one of these, which are found faster
+    if (b"/." in name or b"//" in name or b"\0" in name) and path and _UNSAFE.search(path):
         raise Damaged(f"it holds the path {path!r}, which would leave the destination")
     return kind, part, path
 
@@ -278,6 +278,13 @@ def _text(field: bytes) -> bytes:
 
 def _number(field: bytes) -> int:
     """A number of a tar header: octal, or binary with the first bit set (GNU)."""
+    try:
+        return int(field.rstrip(b"\0"), 8)
+    except ValueError:
+        return _odd_number(field)
+
+
+def _odd_number(field: bytes) -> int:
     if field[0] & 0x80:
         value = int.from_bytes(field[1:], "big")
         return value - (1 << 8 * (len(field) - 1)) if field[0] == 0xFF else value

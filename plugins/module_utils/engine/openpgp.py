@@ -78,22 +78,26 @@ class _Source:
     """Bytes in the lengths that are asked for, from a stream that comes in pieces."""
 
     def __init__(self, read: Read) -> None:
-        self._read, self._bytes, self._at = read, b"", 0
+        self._read = read
+        self._hold(b"")
 
-    def some(self, wanted: int) -> bytes:
+    def _hold(self, data: bytes) -> None:
+        self._bytes, self._at, self._end = memoryview(data), 0, len(data)
+
+    def some(self, wanted: int) -> memoryview:
         """At least one byte, at most ``wanted``; none at the end."""
+        if self._at == self._end:
+            self._hold(self._read(_CHUNK))
         at = self._at
-        if at == len(self._bytes):
-            self._bytes, at = self._read(_CHUNK), 0
-        piece = self._bytes[at : at + wanted]
-        self._at = at + len(piece)
-        return piece
+        self._at = end = min(at + wanted, self._end)
+        return self._bytes[at:end]
 
     def byte(self) -> int:
-        piece = self.some(1)
-        if not piece:
+        if self.is_at_end():
             raise Damaged(_SHORT)
-        return piece[0]
+        at = self._at
+        self._at = at + 1
+        return self._bytes[at]
 
     def number(self, width: int) -> int:
         value = 0
@@ -102,9 +106,9 @@ class _Source:
         return value
 
     def is_at_end(self) -> bool:
-        if self._at == len(self._bytes):
-            self._bytes, self._at = self._read(_CHUNK), 0
-        return not self._bytes
+        if self._at == self._end:
+            self._hold(self._read(_CHUNK))
+        return not self._end
 
 
 class _Packet:

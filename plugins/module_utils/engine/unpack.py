@@ -23,14 +23,13 @@ from .tree import Attributes, Tree, join
 _IN_MEMORY = 1 << 24  # bytes: small files and their deltas are put together in memory
 
 
-@dataclass
-class Pending:
+class Pending(t.NamedTuple):
     """A changed file whose base was not met yet: its newest attributes, its deltas (newest first), and the sets whose
     deltas found no room in the spool; these are older than all that did."""
 
     attributes: Attributes
-    deltas: list[Range] = field(default_factory=list)
-    deferred: list[int] = field(default_factory=list)
+    deltas: list[Range]
+    deferred: list[int]
 
 
 Plan = dict[bytes, "Pending | None"]  # what is known of a path; None: its last state
@@ -167,7 +166,7 @@ class Unpacker:
         if entry.kind == "diff":
             if not self._set or entry.type != "file":
                 raise Damaged(f"it holds a change of {path!r}, of which there is no older version")
-            self.plan[path] = known = Pending(Attributes(entry.owner, entry.mtime))
+            self.plan[path] = known = Pending(Attributes(entry.owner, entry.mtime), [], [])
             return self._begin_delta(known)
         if self._set:
             self.plan[path] = None

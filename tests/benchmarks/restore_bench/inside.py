@@ -34,6 +34,9 @@ ROOMS = {"tmpfs": Path("/fast"), "disk": Path("/disk")}
 SOURCE = Path("/disk/source")
 OF_OURS = {"ours", "duplicity", "floor", "fallback"}  # all read the repository that ours made
 EVERY_DAY = {"ours", "restic"}  # the others have no history: they store what is to be restored
+# Seconds between a day's changes and its backups. What is younger than two seconds goes into our next set once more
+# (``witness.closely``): without the pause that would be nearly all of a tree which was made a moment ago.
+SETTLED = 4.0
 
 
 def tell(event: str, **values: t.Any) -> None:
@@ -93,6 +96,7 @@ class Bench:
             for day in range(first, last + 1):
                 if day and self.data.change is not None:
                     self.data.change(self.source, day, self.job["scale"])
+                time.sleep(SETTLED)
                 now = names if day == last else names & EVERY_DAY
                 list(pool.map(lambda name, day=day: self._stored(name, day), sorted(now)))
         tell("stored", data=self.data.name, day=last, seconds=time.monotonic() - started)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import tarfile
 import typing as t
@@ -159,3 +160,29 @@ def test_names(name: bytes, kind: str, part: int, path: bytes) -> None:
     info = tarfile.TarInfo(os.fsdecode(name))
     (found,) = difftar.entries(reader(info.tobuf() + bytes(1024), 1 << 20))
     assert (found.kind, found.part, found.path) == (kind, part, path)
+
+
+@pytest.mark.parametrize("label", ["snapshot/{}", "multivol_diff/{}/1"])
+def test_no_path_holds_a_name_that_leads_elsewhere(label: str) -> None:
+    """All paths of up to five bytes of three kinds; one slash may end a whole entry's name."""
+    for length in range(1, 6):
+        for letters in itertools.product("a./", repeat=length):
+            path = "".join(letters)
+            named = path[:-1] if path.endswith("/") and label.endswith("{}") else path
+            good = named in ("", ".") or not {"", ".", ".."} & set(named.split("/"))
+            data = tarfile.TarInfo(label.format(path)).tobuf() + bytes(1024)
+            try:
+                (found,) = difftar.entries(reader(data, 1 << 20))
+            except Damaged:
+                assert not good, path
+            else:
+                assert good, path
+                assert found.path == os.fsencode(named if named != "." else ""), path
+
+
+def test_a_path_with_a_nul_is_refused() -> None:
+    info = tarfile.TarInfo("snapshot/a")
+    info.pax_headers = {"path": "snapshot/a\0b"}
+    data = info.create_pax_header(info.get_info(), "utf-8") + bytes(1024)
+    with pytest.raises(Damaged, match="would leave the destination"):
+        list(difftar.entries(reader(data, 1 << 20)))
