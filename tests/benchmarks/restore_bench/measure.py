@@ -34,12 +34,14 @@ class Command:
 @dataclass
 class Timing:
     """Seconds on the clock, the final sync of the destination included, and what the kernel counted for the command and
-    its children (a mount's daemon is none); ``error`` is "" when it ended well, ``words`` is what it printed."""
+    its children (a mount's daemon is none); ``stolen`` is the share of the machine's time that its hypervisor gave to
+    others meanwhile; ``error`` is "" when it ended well, ``words`` is what it printed."""
 
     seconds: float
     sync_seconds: float
     cpu_seconds: float
     peak_mib: float
+    stolen: float = 0.0
     error: str = ""
     words: str = ""
 
@@ -62,6 +64,13 @@ def cold(folder: str, warm: t.Sequence[Command]) -> None:
         subprocess.run(command.argv, env=dict(command.env), input=command.stdin, capture_output=True, check=False)
 
 
+def _ticks() -> tuple[int, int]:
+    """Of all cores since the start: stolen by the hypervisor, and in all (``proc_stat(5)``; guests' are in user's)."""
+    with open("/proc/stat", encoding="ascii") as handle:
+        counts = [int(word) for word in handle.readline().split()[1:9]]
+    return counts[7], sum(counts)
+
+
 def timed(command: Command, folder: str, cores: t.Sequence[int], limit: float) -> Timing:
     """Run it on these cores, writing to the file system of ``folder``."""
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as given, tempfile.NamedTemporaryFile() as used:
@@ -79,6 +88,7 @@ def timed(command: Command, folder: str, cores: t.Sequence[int], limit: float) -
             "-o",
             used.name,
         ]
+        stolen, ticks = _ticks()
         start = time.monotonic()
         process = subprocess.Popen(
             [*before, *command.argv],
@@ -98,10 +108,12 @@ def timed(command: Command, folder: str, cores: t.Sequence[int], limit: float) -
         ended = time.monotonic()
         sync_filesystem(folder)
         done = time.monotonic()
+        stolen, ticks = (now - was for now, was in zip(_ticks(), (stolen, ticks), strict=True))
         said.seek(0)
         words = said.read().decode("utf-8", "replace").strip()
         numbers = [float(word) for word in Path(used.name).read_text(encoding="ascii").split()] or [0.0, 0.0, 0.0]
-    timing = Timing(done - start, done - ended, numbers[0] + numbers[1], numbers[2] / 1024, words=words)
+    share = stolen / max(ticks, 1)
+    timing = Timing(done - start, done - ended, numbers[0] + numbers[1], numbers[2] / 1024, share, words=words)
     timing.error = error and error + words[-600:]
     return timing
 

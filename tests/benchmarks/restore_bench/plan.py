@@ -11,6 +11,7 @@ from .cases import CASES
 
 TOOLS = ("ours", "duplicity", "restic", "rclone", "floor", "s3ql", "s3fs")
 MORE_TOOLS = ("fallback",)  # ours, told to read through duplicity: only when asked for
+STOLEN = 0.05  # a sample is disturbed when the hypervisor gave more of the cores' time to others
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import statistics
 import typing as t
 
 from .cases import CASES, DAYS
-from .plan import GOALS, MORE_TOOLS, TOOLS, Goal, Setting
+from .plan import GOALS, MORE_TOOLS, STOLEN, TOOLS, Goal, Setting
 from .plot import bars
 
 Found = t.Mapping[str, t.Any]
@@ -125,6 +125,7 @@ def _how(found: Found) -> list[str]:
         HOW_STORED,
         HOW_COLD,
         HOW_VERIFIED,
+        *_disturbed(found),
     ]
     if "distance" in event:
         near, far = event["distance"]["near"], event["distance"]["far"]
@@ -136,6 +137,20 @@ def _how(found: Found) -> list[str]:
             f"{speed['near']} and {speed['far']} MB/s."
         )
     return [f"- {line}" for line in lines]
+
+
+def _disturbed(found: Found) -> list[str]:
+    """How much of the machine was not there; nothing of runs that did not look."""
+    samples = [each for each in found["samples"] if "tries" in each]
+    if not samples:
+        return []
+    again = sum(each["tries"] > 1 for each in samples)
+    worst = max(each["stolen"] for each in samples)
+    line = (
+        f"A sample was taken again, up to twice, when the hypervisor gave more than {STOLEN:.0%} of the cores' time to others, "
+        f"and the least disturbed one counts: {again} of {len(samples)} were; of the worst that counts it took {worst:.0%}."
+    )
+    return [line]
 
 
 def markdown(found: Found) -> str:

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.benchmarks.restore_bench import cases, delay_proxy, measure, plan, report
+from tests.benchmarks.restore_bench import cases, delay_proxy, inside, measure, plan, report
 
 SECONDS = {"ours": 1.0, "duplicity": 10.0, "restic": 2.0, "floor": 0.5}
 
@@ -43,6 +43,35 @@ def test_tools_take_turns_and_each_round_starts_with_another() -> None:
     assert Counter(tool for _round, tool in order) == {"a": 3, "b": 3, "c": 1}
     assert [tool for number, tool in order if number == 1] == ["a", "b", "c"]
     assert [tool for number, tool in order if number == 2] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "chosen", "tries"),
+    [
+        ([0.0], 0, 1),
+        ([0.3, 0.01], 1, 2),
+        ([0.3, 0.1, 0.2], 1, 3),
+        ([0.3, "failed"], 1, 2),  # a restore that failed once has failed
+        (["failed"], 0, 1),
+    ],
+)
+def test_what_the_hypervisor_disturbs_is_measured_again(shares: list[float | str], chosen: int, tries: int) -> None:
+    samples = [
+        {"number": number, "stolen": 0.0 if share == "failed" else share, "error": "x" if share == "failed" else ""}
+        for number, share in enumerate(shares)
+    ]
+    bench: t.Any = inside.Bench.__new__(inside.Bench)
+    rest = iter(samples)
+    bench._sample = lambda *_asked: next(rest)
+    assert bench._undisturbed(None, "ours", {}) == {**samples[chosen], "tries": tries}
+
+
+def test_the_report_tells_how_disturbed_it_was() -> None:
+    disturbed = found(ours=1.0, duplicity=10.0)
+    assert "hypervisor" not in report.markdown(disturbed)
+    for number, sample in enumerate(disturbed["samples"]):
+        sample.update(stolen=0.01 * number, tries=1 + number // 3)
+    assert "1 of 4 were; of the worst that counts it took 3%" in report.markdown(disturbed)
 
 
 def found(**seconds: float) -> dict[str, t.Any]:
