@@ -285,6 +285,7 @@ def _number(field: bytes) -> int:
 
 
 def _odd_number(field: bytes) -> int:
+    """Binary, empty, or followed by more than NULs."""
     if field[0] & 0x80:
         value = int.from_bytes(field[1:], "big")
         return value - (1 << 8 * (len(field) - 1)) if field[0] == 0xFF else value
