@@ -150,21 +150,15 @@ class _Memory:
     """Takes from what is all there."""
 
     def __init__(self, data: memoryview) -> None:
-        self._data, self._at, self._end = data, 0, len(data)
+        self._data, self._at = data, 0
 
     def header(self) -> bytes:
-        at = self._at
-        if at == self._end:
-            return b""
-        self._at = end = at + 512
-        if end > self._end:
-            raise _cut_short()
-        return bytes(self._data[at:end])
+        return bytes(self.take_padded(512)) if self._at < len(self._data) else b""
 
     def take_padded(self, size: int) -> memoryview:
         at = self._at
         self._at = end = at + size + (-size & 511)
-        if end > self._end:
+        if end > len(self._data):
             raise _cut_short()
         return self._data[at : at + size]
 

@@ -78,26 +78,21 @@ class _Source:
     """Bytes in the lengths that are asked for, from a stream that comes in pieces."""
 
     def __init__(self, read: Read) -> None:
-        self._read = read
-        self._hold(b"")
-
-    def _hold(self, data: bytes) -> None:
-        self._bytes, self._at, self._end = memoryview(data), 0, len(data)
+        self._read, self._bytes, self._at = read, memoryview(b""), 0
 
     def some(self, wanted: int) -> memoryview:
         """At least one byte, at most ``wanted``; none at the end."""
-        if self._at == self._end:
-            self._hold(self._read(_CHUNK))
-        at = self._at
-        self._at = end = min(at + wanted, self._end)
-        return self._bytes[at:end]
+        if self.is_at_end():
+            return self._bytes
+        piece = self._bytes[self._at : self._at + wanted]
+        self._at += len(piece)
+        return piece
 
     def byte(self) -> int:
         if self.is_at_end():
             raise Damaged(_SHORT)
-        at = self._at
-        self._at = at + 1
-        return self._bytes[at]
+        self._at += 1
+        return self._bytes[self._at - 1]
 
     def number(self, width: int) -> int:
         value = 0
@@ -106,9 +101,9 @@ class _Source:
         return value
 
     def is_at_end(self) -> bool:
-        if self._at == self._end:
-            self._hold(self._read(_CHUNK))
-        return not self._end
+        if self._at == len(self._bytes):
+            self._bytes, self._at = memoryview(self._read(_CHUNK)), 0
+        return not self._bytes
 
 
 class _Packet:
