@@ -24,7 +24,7 @@ SEED = int(os.environ.get("LIFEBOAT_SEED") or random.randrange(1_000_000) if LON
 COUNT = int(os.environ.get("LIFEBOAT_KILLS", "56"))
 ATTEMPTS = 12  # a run may end before its kill
 
-pytestmark = pytest.mark.skipif(not LONG, reason="takes minutes: make test-long")  # always: test_kill_boundaries.py
+pytestmark = pytest.mark.skipif(not LONG, reason="takes minutes: make test-long; always run: test_kill_boundaries.py")
 
 KINDS: list[tuple[str, dict[str, t.Any]]] = [
     ("backup", {"mode": "full"}),

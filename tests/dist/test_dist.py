@@ -117,7 +117,7 @@ NODE = Path("/usr/local/bin/lifeboat")
 BACKUP = {"operation": "backup", "source": "/etc", "target": "file:///nowhere"}
 
 
-@pytest.mark.skipif(NODE.exists(), reason="this machine is a node itself")  # its engine would answer, and back up /etc
+@pytest.mark.skipif(NODE.exists(), reason="this machine is a node: its engine would answer, and back up /etc")
 def test_a_play_runs_the_module_from_the_tarball(installed: Installed) -> None:
     """Module and engine are found, shipped and imported; localhost is no node, and that is what it says."""
     tasks: list[dict[str, object]] = [

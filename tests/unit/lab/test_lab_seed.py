@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[3] / "lab" / "seed_node.py"
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="odd owners take root")  # only root may give files away
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the seed makes odd owners: only root may give files away")
 
 
 def load(top: Path) -> ModuleType:
