@@ -27,17 +27,13 @@ from urllib.parse import urlsplit
 from . import measure
 from .cases import CASES, DATA, Case
 from .other_tools import ALL
-from .plan import STOLEN, Setting, Step, turns
+from .plan import SETTLED, STOLEN, TRIES, Setting, Step, turns
 from .tools import CA, Lab, Ours, Restore, Tool
 
 ROOMS = {"tmpfs": Path("/fast"), "disk": Path("/disk")}
 SOURCE = Path("/disk/source")
 OF_OURS = {"ours", "duplicity", "floor", "fallback"}  # all read the repository that ours made
 EVERY_DAY = {"ours", "restic"}  # the others have no history: they store what is to be restored
-# Seconds between a day's changes and its backups. What is younger than two seconds goes into our next set once more
-# (``witness.closely``): without the pause that would be nearly all of a tree which was made a moment ago.
-SETTLED = 4.0
-TRIES = 3  # of a sample that is disturbed
 
 
 def tell(event: str, **values: t.Any) -> None:

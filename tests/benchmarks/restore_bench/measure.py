@@ -41,7 +41,7 @@ class Timing:
     sync_seconds: float
     cpu_seconds: float
     peak_mib: float
-    stolen: float = 0.0
+    stolen: float
     error: str = ""
     words: str = ""
 

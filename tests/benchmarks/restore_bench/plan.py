@@ -11,7 +11,11 @@ from .cases import CASES
 
 TOOLS = ("ours", "duplicity", "restic", "rclone", "floor", "s3ql", "s3fs")
 MORE_TOOLS = ("fallback",)  # ours, told to read through duplicity: only when asked for
-STOLEN = 0.05  # a sample is disturbed when the hypervisor gave more of the cores' time to others
+# Seconds between a day's changes and its backups. What is younger than two seconds goes into our next set once more
+# (``witness.closely``): without the pause that would be nearly all of a tree which was made a moment ago.
+SETTLED = 4
+# A sample of which the hypervisor gave a larger share of the cores' time to others is taken up to so many times.
+STOLEN, TRIES = 0.05, 3
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import statistics
 import typing as t
 
 from .cases import CASES, DAYS
-from .plan import GOALS, MORE_TOOLS, STOLEN, TOOLS, Goal, Setting
+from .plan import GOALS, MORE_TOOLS, SETTLED, STOLEN, TOOLS, TRIES, Goal, Setting
 from .plot import bars
 
 Found = t.Mapping[str, t.Any]
@@ -17,8 +17,8 @@ ORDER = (*TOOLS, *MORE_TOOLS)
 
 HOW_RUN = """All tools ran in one Debian 13 container, in turn within each round, on the cores named (the store and the proxy share
   the machine's cores with them). Medians, (least–most) where there were several rounds, × ours."""
-HOW_STORED = """Each day's backups began four seconds after its changes: what is younger than two seconds, our next set holds
-  once more, and of no real tree that is more than a few files."""
+HOW_STORED = f"""Each day's backups began {SETTLED} seconds after its changes: what is younger than two seconds, our next set
+  holds once more, and that would be most of a tree which was made a moment ago."""
 HOW_COLD = """Cold: the tools' caches are empty, the machine's page cache is dropped, then each program is loaded once. The store's
   own cache of 128 MiB is left to itself. The clock runs until the destination's file system is synced."""
 HOW_VERIFIED = """After each restore the SHA-256 of every file was compared with the source's, outside the time. A restore with
@@ -147,8 +147,8 @@ def _disturbed(found: Found) -> list[str]:
     again = sum(each["tries"] > 1 for each in samples)
     worst = max(each["stolen"] for each in samples)
     line = (
-        f"A sample was taken again, up to twice, when the hypervisor gave more than {STOLEN:.0%} of the cores' time to others, "
-        f"and the least disturbed one counts: {again} of {len(samples)} were; of the worst that counts it took {worst:.0%}."
+        f"A sample was taken up to {TRIES} times when the hypervisor gave more than {STOLEN:.0%} of the cores' time to others, "
+        f"and the least disturbed one counts: {again} of {len(samples)} were taken again; of the worst that counts it took {worst:.0%}."
     )
     return [line]
 

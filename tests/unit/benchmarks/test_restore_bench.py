@@ -71,7 +71,7 @@ def test_the_report_tells_how_disturbed_it_was() -> None:
     assert "hypervisor" not in report.markdown(disturbed)
     for number, sample in enumerate(disturbed["samples"]):
         sample.update(stolen=0.01 * number, tries=1 + number // 3)
-    assert "1 of 4 were; of the worst that counts it took 3%" in report.markdown(disturbed)
+    assert "1 of 4 were taken again; of the worst that counts it took 3%" in report.markdown(disturbed)
 
 
 def found(**seconds: float) -> dict[str, t.Any]:
